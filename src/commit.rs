@@ -1,0 +1,158 @@
+//! The manifest as the store holds it, its replacement on disk, and what happens when that fails.
+//!
+//! A commit edits a copy of the manifest, writes it whole, and only then makes the copy the current
+//! one: temp file, sync, rename, sync of the directory. It is the commit point of rotation, recovery
+//! and compaction.
+//!
+//! Invariants:
+//! - Before a manifest is renamed into place, the directory is synced: no file that it names can be
+//!   lost, whose data was synced by whoever asks for the commit.
+//! - After a failed sync or rename nobody knows what is on disk. The store is poisoned: no more
+//!   writes, no removal of anything, until it is opened again.
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::fs::Fs;
+use crate::location::SegmentId;
+use crate::manifest::Manifest;
+
+pub(crate) struct Commits {
+    fs: Arc<dyn Fs>,
+    directory: Directory,
+    current: Mutex<Manifest>,
+    poison: Poison,
+}
+
+/// Set once, by the failure after which writes are refused.
+#[derive(Default)]
+pub(crate) struct Poison {
+    cause: OnceLock<Arc<Error>>,
+}
+
+impl Poison {
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.cause.get() {
+            None => Ok(()),
+            Some(cause) => Err(Error::Poisoned { cause: Arc::clone(cause) }),
+        }
+    }
+
+    /// Poisons the store if `result`, of a sync or a rename, is an error.
+    pub(crate) fn guard<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| {
+            tracing::error!(%error, "writes are refused from now on");
+            let cause = self.cause.get_or_init(|| Arc::new(error));
+            Error::Poisoned { cause: Arc::clone(cause) }
+        })
+    }
+}
+
+impl Commits {
+    pub(crate) fn new(fs: Arc<dyn Fs>, directory: Directory, current: Manifest) -> Self {
+        Commits { fs, directory, current: Mutex::new(current), poison: Poison::default() }
+    }
+
+    pub(crate) fn poison(&self) -> &Poison {
+        &self.poison
+    }
+
+    /// Replaces the manifest by an edited one, durably. If it fails, the manifest is the old one,
+    /// unless the store is poisoned.
+    pub(crate) fn commit(&self, edit: impl FnOnce(&mut Manifest) -> Result<()>) -> Result<()> {
+        self.poison.check()?;
+        let mut current = self.current.lock();
+        let mut next = current.clone();
+        edit(&mut next)?;
+        next.nonce = random_nonce(&self.directory)?;
+        self.sync_dir()?;
+        let temporary = self.directory.manifest_temporary();
+        write_file(&*self.fs, &temporary, &next.encode(), &self.poison)?;
+        let manifest = self.directory.manifest();
+        let renamed = self.fs.rename(&temporary, &manifest);
+        self.poison.guard(renamed.map_err(Error::io("rename the new manifest to", &manifest)))?;
+        self.sync_dir()?;
+        *current = next;
+        Ok(())
+    }
+
+    /// Notes in memory what the next commit will say; nothing on disk depends on it before.
+    pub(crate) fn note(&self, edit: impl FnOnce(&mut Manifest)) {
+        edit(&mut self.current.lock());
+    }
+
+    pub(crate) fn next_file_id(&self) -> SegmentId {
+        self.current.lock().next_file_id
+    }
+
+    /// Makes all names in the directory durable.
+    pub(crate) fn sync_dir(&self) -> Result<()> {
+        let synced = self.fs.sync_dir(self.directory.path());
+        self.poison.guard(synced.map_err(Error::io("sync the directory", self.directory.path())))
+    }
+}
+
+/// Puts `count` ids aside and gives the first.
+pub(crate) fn reserve(
+    manifest: &mut Manifest,
+    count: u64,
+    directory: &Directory,
+) -> Result<SegmentId> {
+    let first = manifest.next_file_id;
+    let next = first.checked_add(count);
+    manifest.next_file_id =
+        next.ok_or_else(|| Error::TooManySegments { path: directory.path().to_path_buf() })?;
+    Ok(first)
+}
+
+/// Makes the first manifest of a directory, durably.
+pub(crate) fn create_manifest(
+    fs: &dyn Fs,
+    directory: &Directory,
+    manifest: &mut Manifest,
+) -> Result<()> {
+    // Whatever fails here fails the opening, after which nobody can write.
+    let poison = Poison::default();
+    manifest.nonce = random_nonce(directory)?;
+    fs.sync_dir(directory.path()).map_err(Error::io("sync the directory", directory.path()))?;
+    let (from, to) = (directory.first_manifest(), directory.manifest());
+    write_file(fs, &from, &manifest.encode(), &poison)?;
+    fs.rename(&from, &to).map_err(Error::io("rename the new manifest to", &to))?;
+    fs.sync_dir(directory.path()).map_err(Error::io("sync the directory", directory.path()))
+}
+
+/// Writes a whole file anew, durable but for its name.
+fn write_file(
+    fs: &dyn Fs,
+    path: &std::path::Path,
+    bytes: &[u8],
+    poison: &Poison,
+) -> Result<()> {
+    match fs.remove(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("remove the old", path)(error));
+        }
+        _ => {}
+    }
+    let file = fs.create(path).map_err(Error::io("create", path))?;
+    file.write_at(bytes, 0).map_err(Error::io("write", path))?;
+    poison.guard(file.sync().map_err(Error::io("sync", path)))
+}
+
+fn random_nonce(directory: &Directory) -> Result<u64> {
+    getrandom::u64().map_err(|error| {
+        Error::io("get random bytes for the manifest of", directory.path())(std::io::Error::other(error))
+    })
+}
+
+/// A new store's hash seed.
+pub(crate) fn random_seed(directory: &Directory) -> Result<[u8; 16]> {
+    let mut seed = [0; 16];
+    match getrandom::fill(&mut seed) {
+        Ok(()) => Ok(seed),
+        Err(error) => Err(Error::io("get random bytes for", directory.path())(std::io::Error::other(error))),
+    }
+}

@@ -1,0 +1,29 @@
+//! Compaction: live records into new segments, stale ones away. What to do ([`plan`]) is apart from
+//! doing it ([`run`]).
+
+mod plan;
+mod run;
+
+use std::path::PathBuf;
+
+pub(crate) use run::run;
+
+/// What a compaction did. See [`crate::Store::compact`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactionReport {
+    /// Records in the data files before, tombstones and stale ones included.
+    pub records_before: u64,
+    /// Records in the data files after, those written meanwhile not counted.
+    pub records_after: u64,
+    /// Bytes of the data files before.
+    pub bytes_before: u64,
+    /// Bytes of the data files after, those written meanwhile not counted.
+    pub bytes_after: u64,
+    /// Segments that are gone.
+    pub segments_removed: usize,
+    /// Segments that were written.
+    pub segments_written: usize,
+    /// Segments that hold damage and were therefore kept as they are.
+    pub segments_kept: Vec<PathBuf>,
+}

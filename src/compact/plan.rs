@@ -1,0 +1,73 @@
+//! What a compaction is to do: facts about segments in, a plan out. No input or output.
+
+use crate::location::SegmentId;
+
+/// What is known of a segment, in id order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Facts {
+    pub(crate) id: SegmentId,
+    pub(crate) bytes: u64,
+    pub(crate) dead_bytes: u64,
+    pub(crate) damaged: bool,
+}
+
+/// Which segments to rewrite, and into how many at most.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Plan {
+    /// Ascending.
+    pub(crate) inputs: Vec<SegmentId>,
+    /// Ids to reserve. The last output takes whatever remains.
+    pub(crate) outputs: u64,
+}
+
+impl Plan {
+    /// A full compaction: every segment that can be read, unless nothing would be gained.
+    pub(crate) fn full(segments: &[Facts], segment_size: u64) -> Self {
+        let sound: Vec<_> = segments.iter().filter(|facts| !facts.damaged).collect();
+        let bytes: u64 = sound.iter().map(|facts| facts.bytes).sum();
+        let dead: u64 = sound.iter().map(|facts| facts.dead_bytes).sum();
+        let live_segments = (bytes - dead).div_ceil(segment_size);
+        // A segment may end early for want of room for the next record.
+        let mergeable = sound.iter().filter(|facts| facts.bytes < segment_size / 2).count() > 1;
+        if dead == 0 && !(mergeable && sound.len() as u64 > live_segments) {
+            return Plan { inputs: Vec::new(), outputs: 0 };
+        }
+        Plan {
+            inputs: sound.iter().map(|facts| facts.id).collect(),
+            outputs: live_segments.saturating_add(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(id: u64, bytes: u64, dead_bytes: u64) -> Facts {
+        Facts { id: SegmentId::new(id), bytes, dead_bytes, damaged: false }
+    }
+
+    fn inputs(segments: &[Facts]) -> Vec<u64> {
+        Plan::full(segments, 100).inputs.iter().map(|id| id.get()).collect()
+    }
+
+    #[test]
+    fn a_store_with_nothing_dead_and_nothing_to_merge_is_left_alone() {
+        assert!(inputs(&[]).is_empty());
+        assert!(inputs(&[facts(1, 90, 0), facts(2, 100, 0), facts(3, 10, 0)]).is_empty());
+    }
+
+    #[test]
+    fn any_dead_byte_or_two_small_segments_bring_in_every_sound_segment() {
+        assert_eq!(inputs(&[facts(1, 90, 0), facts(2, 100, 1)]), [1, 2]);
+        assert_eq!(inputs(&[facts(1, 100, 0), facts(2, 10, 0), facts(3, 10, 0)]), [1, 2, 3]);
+        let damaged = Facts { damaged: true, ..facts(2, 50, 20) };
+        assert_eq!(inputs(&[facts(1, 90, 30), damaged, facts(3, 9, 0)]), [1, 3]);
+    }
+
+    #[test]
+    fn enough_ids_are_reserved_for_what_is_live() {
+        assert_eq!(Plan::full(&[facts(1, 100, 100)], 100).outputs, 1);
+        assert_eq!(Plan::full(&[facts(1, 100, 1), facts(2, 100, 1)], 100).outputs, 3);
+    }
+}

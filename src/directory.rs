@@ -1,0 +1,132 @@
+//! The names of a store's files: which file of the directory is what.
+//!
+//! Ids and names compare as numbers: `100000000.data` follows `99999999.data`.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::location::SegmentId;
+
+const MANIFEST: &str = "MANIFEST";
+const KEYDIR: &str = "KEYDIR";
+const LOCK: &str = "LOCK";
+const TEMPORARY: &str = ".tmp";
+
+/// A store's directory, which knows what its files are called.
+#[derive(Clone)]
+pub(crate) struct Directory {
+    path: Arc<Path>,
+}
+
+/// What a name means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Name {
+    Data(SegmentId),
+    Manifest,
+    /// A manifest that was never renamed, of a directory that had none before.
+    FirstManifest,
+    Lock,
+    /// Half-written.
+    Temporary,
+    /// Only a store with a manifest has one of these.
+    Companion,
+    /// Set aside by recovery.
+    Cut,
+    /// Would be a data file if it were spelt as the format spells it.
+    Misspelt,
+    Foreign,
+}
+
+impl Name {
+    pub(crate) fn parse(name: &OsStr) -> Name {
+        let Some(name) = name.to_str() else { return Name::Foreign };
+        match name {
+            MANIFEST => return Name::Manifest,
+            "MANIFEST.first" => return Name::FirstManifest,
+            LOCK => return Name::Lock,
+            KEYDIR => return Name::Companion,
+            _ => {}
+        }
+        if name.ends_with(TEMPORARY) {
+            return Name::Temporary;
+        }
+        let Some((stem, extension)) = name.rsplit_once('.') else { return Name::Foreign };
+        let digits = !stem.is_empty() && stem.bytes().all(|b| b.is_ascii_digit());
+        let id = stem.parse().ok().filter(|_| digits).map(SegmentId::new);
+        match (extension, id) {
+            // An id at the very end of the numbers leaves none for the next segment.
+            ("data", Some(id)) if id.to_string() == stem && id.checked_add(1).is_some() => {
+                Name::Data(id)
+            }
+            ("data", _) if digits => Name::Misspelt,
+            ("hint", _) if digits => Name::Companion,
+            ("cut", _) if digits => Name::Cut,
+            _ => Name::Foreign,
+        }
+    }
+}
+
+impl Directory {
+    pub(crate) fn new(path: &Path) -> Self {
+        Directory { path: Arc::from(path) }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn data(&self, id: SegmentId) -> Arc<Path> {
+        Arc::from(self.path.join(format!("{id}.data")))
+    }
+
+    /// Where a data file is written before it is renamed to its place.
+    pub(crate) fn data_temporary(&self, id: SegmentId) -> Arc<Path> {
+        Arc::from(self.path.join(format!("{id}.data{TEMPORARY}")))
+    }
+
+    /// Where recovery sets aside what it cuts off a segment.
+    pub(crate) fn cut(&self, id: SegmentId) -> PathBuf {
+        self.path.join(format!("{id}.cut"))
+    }
+
+    pub(crate) fn manifest(&self) -> PathBuf {
+        self.path.join(MANIFEST)
+    }
+
+    pub(crate) fn manifest_temporary(&self) -> PathBuf {
+        self.path.join(format!("{MANIFEST}{TEMPORARY}"))
+    }
+
+    /// Where the manifest of a directory that has none yet is written. Not a `.tmp` file: beside
+    /// bare data files those show that a manifest was lost.
+    pub(crate) fn first_manifest(&self) -> PathBuf {
+        self.path.join(format!("{MANIFEST}.first"))
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.path.join(LOCK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_format_s_own_spelling_is_a_data_file() {
+        let parse = |name: &str| Name::parse(OsStr::new(name));
+        assert_eq!(parse("00000001.data"), Name::Data(SegmentId::new(1)));
+        assert_eq!(parse("100000000.data"), Name::Data(SegmentId::new(100_000_000)));
+        assert_eq!(parse("00000000.data"), Name::Data(SegmentId::new(0)));
+        for misspelt in ["1.data", "000000001.data", "99999999999999999999.data"] {
+            assert_eq!(parse(misspelt), Name::Misspelt, "{misspelt}");
+        }
+        assert_eq!(parse("18446744073709551615.data"), Name::Misspelt);
+        assert_eq!(parse("00000001.hint"), Name::Companion);
+        assert_eq!(parse("00000001.data.tmp"), Name::Temporary);
+        for foreign in ["+0000001.data", "a.data", ".data", "data", "00000001.DATA", "x.hint"] {
+            assert_eq!(parse(foreign), Name::Foreign, "{foreign}");
+        }
+    }
+}

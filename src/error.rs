@@ -1,0 +1,204 @@
+//! The one error type, and what can be wrong with bytes that came from disk.
+//!
+//! Every variant that concerns a file names its path, and the offset where there is one. A message
+//! says what was expected, what was found and what to do; the cause is in `source()`, never only in
+//! a log.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What every fallible function of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation was refused or failed. Unless a variant says otherwise, nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a file operation.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was attempted: "open", "write", …
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+
+    /// Another process, or another handle of this one, holds the store.
+    #[error(
+        "{} is held by another process or handle: a store has one owner at a time; \
+         close the other one, or open another directory", path.display()
+    )]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+
+    /// A record does not hold what was written. Its key can be put or deleted again; that replaces
+    /// the record.
+    #[error(
+        "{}: corrupt record at offset {offset}: {damage}; \
+         put or delete the key to replace it, or restore the file from a backup", path.display()
+    )]
+    Corrupt {
+        /// The segment file.
+        path: PathBuf,
+        /// Where the record begins in it, in bytes.
+        offset: u64,
+        /// What was expected and what was found.
+        damage: Damage,
+    },
+
+    /// The manifest, or a file that it lists, is not what it was when the manifest was written.
+    #[error("{}: {damage}; restore the whole directory from a backup", path.display())]
+    Inconsistent {
+        /// The manifest, or the segment file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        damage: Damage,
+    },
+
+    /// A segment file that the manifest lists is not there.
+    #[error(
+        "{} is listed in the manifest but missing: restore it, or the whole directory, \
+         from a backup", path.display()
+    )]
+    MissingSegment {
+        /// The segment file.
+        path: PathBuf,
+    },
+
+    /// Segment files lie beside files that only a store with a manifest has, but the manifest is
+    /// gone. Without it nobody can tell which of them are current.
+    #[error(
+        "{} has no MANIFEST although {} shows that it had one: restore MANIFEST, \
+         or the whole directory, from a backup", dir.display(), witness.display()
+    )]
+    MissingManifest {
+        /// The store's directory.
+        dir: PathBuf,
+        /// The file that shows it.
+        witness: PathBuf,
+    },
+
+    /// The bytes are sound, but of a format that this version does not know.
+    #[error("{}: {feature} at offset {offset} is not known to this version: open it with a newer zerocask", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// What was met.
+        feature: &'static str,
+    },
+
+    /// The key is longer than a record can hold.
+    #[error("a key of {len} bytes is longer than {max}, the most a record holds: shorten or hash it")]
+    KeyTooLong {
+        /// The key's length in bytes.
+        len: usize,
+        /// The limit in bytes, [`crate::record::MAX_KEY_LEN`].
+        max: usize,
+    },
+
+    /// The value is longer than a record can hold.
+    #[error("a value of {len} bytes is longer than {max}, the most a record holds: split it")]
+    ValueTooLong {
+        /// The value's length in bytes.
+        len: usize,
+        /// The limit in bytes, [`crate::record::MAX_VALUE_LEN`].
+        max: usize,
+    },
+
+    /// An option's value is out of its range.
+    #[error("option {option}: {found} is out of range: choose {expected}")]
+    InvalidOption {
+        /// The name of the method of [`crate::Options`].
+        option: &'static str,
+        /// What would do.
+        expected: &'static str,
+        /// What was given.
+        found: u64,
+    },
+
+    /// The directory is not there and [`crate::Options::create`] is off.
+    #[error("{} is not there: create it, or allow Options::create", path.display())]
+    NotFound {
+        /// The store's directory.
+        path: PathBuf,
+    },
+
+    /// The numbers for segments are used up: the manifest's file ids, or the places in memory.
+    #[error("no number is left for a new segment in {}: compact, or choose a larger Options::segment_size", path.display())]
+    TooManySegments {
+        /// The store's directory.
+        path: PathBuf,
+    },
+
+    /// The store was closed through this or another handle.
+    #[error("the store is closed: open it again")]
+    Closed,
+
+    /// An earlier sync or rename failed, so nobody knows what is on disk. Reads go on; writes are
+    /// refused until the store is opened again, which recovers what reached the disk.
+    #[error("writes are refused since an earlier failure ({cause}): close the store and open it again")]
+    Poisoned {
+        /// The failure.
+        #[source]
+        cause: Arc<Error>,
+    },
+}
+
+impl Error {
+    /// For `map_err`: a failed `action` on `path`.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { action, path, source }
+    }
+}
+
+/// What is wrong with bytes that came from disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// The checksum over the bytes is not the stored one.
+    #[error("expected checksum {expected:#010x} as stored, found {found:#010x} over the bytes")]
+    Checksum {
+        /// The stored checksum.
+        expected: u32,
+        /// The checksum of the bytes as they are now.
+        found: u32,
+    },
+    /// The bytes end before what their sizes claim.
+    #[error("expected {expected} bytes, found {found}")]
+    Length {
+        /// What the sizes claim, in bytes.
+        expected: u64,
+        /// What is there, in bytes.
+        found: u64,
+    },
+    /// A number is not what it has to be.
+    #[error("{field}: expected {expected}, found {found}")]
+    Field {
+        /// The number's name.
+        field: &'static str,
+        /// What it has to be, or its bound.
+        expected: u64,
+        /// What it is.
+        found: u64,
+    },
+    /// A bad record hides where the next one begins, so everything up to the file's end is lost.
+    #[error("expected a record at the end of a bad one, found none: {bytes} bytes are unreadable")]
+    Unreadable {
+        /// From the bad record to the end of the file.
+        bytes: u64,
+    },
+    /// A bit that this version does not know is set in a record whose checksum is right.
+    #[error("expected no flag above bit 30, found a reserved one: written by a newer version")]
+    ReservedFlag,
+}

@@ -1,0 +1,54 @@
+//! Every file operation of the crate, behind one small seam: [`Fs`] and [`File`].
+//!
+//! [`os`] is the real one; `sim`, for tests, is a disk that crashes, tears, reorders, fails and
+//! fills up. Files are written by offset; bytes are read through a [`Region`], memory that shows a
+//! file (or the append buffer) and grows only at its end.
+//!
+//! Must not know: records, segments, file names.
+
+mod os;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) use os::{Chunk, GrowingMap, OsFs, Region};
+
+/// A directory's operations. Names become durable with [`Fs::sync_dir`] only.
+pub(crate) trait Fs: Send + Sync + 'static {
+    /// Makes the directory and its parents where they are missing, durably.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// The names in a directory, in no order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
+    /// Takes the lock at `path`, making the file where it is missing. `None`: somebody holds it.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
+    /// A new, empty file to write and map. Fails if the name is taken.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// An existing regular file, to read and map.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Renames within a directory, replacing the target in one step.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes all earlier creations, renames and removals in `dir` durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// An open file. Its bytes become durable with [`File::sync`] only.
+pub(crate) trait File: Send + Sync {
+    fn len(&self) -> io::Result<u64>;
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `bytes` or fails; after a failure any part of them may have been written.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    fn sync(&self) -> io::Result<()>;
+    /// Clears the write bits of the file's mode. What is open for writing stays so.
+    fn make_read_only(&self) -> io::Result<()>;
+    /// The file's first `len` bytes, which never change again.
+    fn map(&self, path: &Arc<Path>, len: u64) -> io::Result<Arc<Region>>;
+    /// Room for the file to grow to `capacity` bytes; nothing of it is readable yet.
+    fn map_growing(&self, path: &Arc<Path>, capacity: u64) -> io::Result<GrowingMap>;
+}
+
+/// A held lock, let go when dropped.
+pub(crate) trait Lock: Send + Sync {}

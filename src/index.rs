@@ -1,0 +1,202 @@
+//! Where the key directory and the segments meet: from a key to its record.
+//!
+//! A lookup takes candidate locations and pins their memory under a shard's lock, then lets go of
+//! the lock and only then touches records, which may have to come from disk: nobody waits for
+//! another thread's page fault.
+//!
+//! Invariants:
+//! - A candidate is another key's only if its bytes say so and pass their CRC. One that cannot be
+//!   read or is corrupt is an error to a reader, never 'another key' and never 'absent'.
+//! - A writer replaces such a candidate; an exact match goes first.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::{Damage, Result};
+use crate::fs::Region;
+use crate::keydir::{KeyDirectory, KeyHasher};
+use crate::location::Location;
+use crate::options::Verify;
+use crate::record::Frame;
+use crate::segment::{Pin, Table};
+
+pub(crate) struct Index {
+    pub(crate) keydir: KeyDirectory,
+    pub(crate) segments: Table,
+    hasher: KeyHasher,
+    verify: Verify,
+}
+
+/// A reader's record.
+pub(crate) struct Hit {
+    pub(crate) region: Arc<Region>,
+    /// Of the value, in the region.
+    pub(crate) value: Range<usize>,
+    pub(crate) expires_at: Option<u64>,
+}
+
+/// The entry that a writer replaces.
+pub(crate) struct Existing {
+    pub(crate) location: Location,
+    /// The record's length; `None` if it cannot be read.
+    pub(crate) len: Option<u64>,
+    pub(crate) expires_at: Option<u64>,
+}
+
+impl Index {
+    pub(crate) fn new(hasher: KeyHasher, verify: Verify) -> Self {
+        Index { keydir: KeyDirectory::new(), segments: Table::new(), hasher, verify }
+    }
+
+    #[inline]
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash(key)
+    }
+
+    /// The newest record of `key`.
+    pub(crate) fn find(&self, key: &[u8]) -> Result<Option<Hit>> {
+        let hash = self.hash(key);
+        let candidates = self.candidates(hash);
+        for (location, pin) in candidates {
+            match self.read_candidate(hash, key, location, &pin) {
+                Ok(Some((value, expires_at))) => {
+                    return Ok(Some(Hit { region: pin.region, value, expires_at }));
+                }
+                Ok(None) => {}
+                Err(damage) => return Err(pin.corrupt(damage)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The entry that a new record of `key` takes the place of. Never fails for damage: a record
+    /// that cannot be read is replaced, with a warning.
+    pub(crate) fn find_for_write(&self, hash: u64, key: &[u8]) -> Option<Existing> {
+        let mut unreadable = None;
+        for (location, pin) in self.candidates(hash) {
+            let frame = match read_frame(&pin) {
+                Ok(frame) if frame.key() == key => {
+                    let (len, expires_at) = (Some(frame.len()), frame.expires_at());
+                    return Some(Existing { location, len, expires_at });
+                }
+                Ok(frame) => frame.verify(),
+                Err(damage) => Err(damage),
+            };
+            if let Err(damage) = frame {
+                unreadable = Some((location, pin.corrupt(damage)));
+            }
+        }
+        let (location, error) = unreadable?;
+        tracing::warn!(%error, "replacing a record that cannot be read");
+        Some(Existing { location, len: None, expires_at: None })
+    }
+
+    /// The one way to change what a key's entry says, used by writers, recovery and compaction. With
+    /// the entry go the bytes that it makes dead. False, and nothing done, if the entry is no longer
+    /// where `old` says.
+    pub(crate) fn change(&self, hash: u64, old: Option<&Existing>, new: Option<Location>) -> bool {
+        if !self.keydir.change(hash, old.map(|existing| existing.location), new) {
+            return false;
+        }
+        if let Some(Existing { location, len: Some(len), .. }) = old
+            && let Some(segment) = self.segments.get(location.slot())
+        {
+            segment.usage().add_dead(*len);
+        }
+        true
+    }
+
+    /// Whether a copy of a segment's records has to hold this one: a put if it is its key's newest,
+    /// a tombstone if older segments may hold the key and no newer put would fall victim to it.
+    pub(crate) fn is_carried(
+        &self,
+        hash: u64,
+        frame: &Frame<'_>,
+        location: Location,
+        older_segments: bool,
+    ) -> bool {
+        if frame.is_tombstone() {
+            older_segments && self.find_for_write(hash, frame.key()).is_none()
+        } else {
+            self.keydir.is_at(hash, location)
+        }
+    }
+
+    fn candidates(&self, hash: u64) -> Candidates {
+        let mut candidates = Candidates { first: None, others: Vec::new() };
+        self.keydir.visit(hash, |location| {
+            // The table has what an entry names, as long as the shard's lock is held.
+            let Some(pin) = self.segments.pin(location) else {
+                debug_assert!(false, "{location:?} names no segment");
+                return;
+            };
+            match candidates.first {
+                None => candidates.first = Some((location, pin)),
+                Some(_) => candidates.others.push((location, pin)),
+            }
+        });
+        candidates
+    }
+
+    /// The value's range and expiry if the record is `key`'s; `None` if it is another key's.
+    #[inline]
+    fn read_candidate(
+        &self,
+        hash: u64,
+        key: &[u8],
+        location: Location,
+        pin: &Pin,
+    ) -> Result<Option<(Range<usize>, Option<u64>)>, Damage> {
+        let frame = read_frame(pin)?;
+        let is_same = frame.key() == key;
+        let must_verify = match self.verify {
+            Verify::Once => !location.is_verified(),
+            Verify::Always => true,
+            Verify::Never => false,
+        };
+        // Equal hashes and different keys: either a collision, one in 2^64, or damage.
+        if must_verify || !is_same {
+            frame.verify()?;
+            if self.verify == Verify::Once {
+                self.keydir.mark_verified(hash, location);
+            }
+        }
+        if !is_same {
+            return Ok(None);
+        }
+        let value = frame.value_range();
+        Ok(Some((pin.start + value.start..pin.start + value.end, frame.expires_at())))
+    }
+}
+
+#[inline]
+fn read_frame(pin: &Pin) -> Result<Frame<'_>, Damage> {
+    let bytes = pin.region.get_from(pin.start).unwrap_or_default();
+    Frame::read(bytes, pin.offset())
+}
+
+/// The key of the record in `pin`, as a range of the region.
+pub(crate) fn read_key(pin: &Pin) -> Result<(Range<usize>, Option<u64>)> {
+    let frame = read_frame(pin).map_err(|damage| pin.corrupt(damage))?;
+    frame.verify().map_err(|damage| pin.corrupt(damage))?;
+    let key = frame.key_range();
+    Ok((pin.start + key.start..pin.start + key.end, frame.expires_at()))
+}
+
+/// Nearly always none or one; more only when hashes collide.
+struct Candidates {
+    first: Option<(Location, Pin)>,
+    others: Vec<(Location, Pin)>,
+}
+
+impl IntoIterator for Candidates {
+    type Item = (Location, Pin);
+    type IntoIter = std::iter::Chain<
+        std::option::IntoIter<(Location, Pin)>,
+        std::vec::IntoIter<(Location, Pin)>,
+    >;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.others)
+    }
+}

@@ -1,0 +1,53 @@
+//! Iteration over keys.
+
+use std::vec;
+
+use crate::error::Result;
+use crate::index;
+use crate::segment::Pin;
+use crate::store::Inner;
+use crate::value::Value;
+
+/// The keys of a store, in no order. Made by [`crate::Store::keys`].
+///
+/// A key that is there from the iterator's making to its end comes exactly once; one that is put or
+/// deleted meanwhile comes once or not at all. An item is an error if the key's record is corrupt.
+pub struct Keys<'a> {
+    inner: &'a Inner,
+    next_shard: usize,
+    /// Of the shard before that, as it was when it was visited. A key never changes its shard.
+    pins: vec::IntoIter<Pin>,
+}
+
+impl<'a> Keys<'a> {
+    pub(crate) fn new(inner: &'a Inner) -> Self {
+        Keys { inner, next_shard: 0, pins: Vec::new().into_iter() }
+    }
+}
+
+impl Iterator for Keys<'_> {
+    type Item = Result<Value>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            for pin in self.pins.by_ref() {
+                let key = match index::read_key(&pin) {
+                    Ok((_, Some(at))) if at <= self.inner.now() => continue,
+                    Ok((range, _)) => Ok(Value::new(pin.region, range)),
+                    Err(error) => Err(error),
+                };
+                return Some(key);
+            }
+            let index = self.inner.index();
+            if self.next_shard == index.keydir.shard_count() {
+                return None;
+            }
+            let mut pins = Vec::new();
+            index.keydir.visit_shard(self.next_shard, |location| {
+                pins.extend(index.segments.pin(location));
+            });
+            self.next_shard += 1;
+            self.pins = pins.into_iter();
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! The log: appending, rotation, flushing and syncing, under one writer's lock.
+//!
+//! Invariants (docs/design.md, "Write path"):
+//! - A record is appended and its key's entry changed under the writer's lock: the order of the log
+//!   is the order of the entries.
+//! - At most one segment is active. It is made by the first append that needs it and sealed by the
+//!   first that finds it full, by a compaction, or by closing; sealing is a commit of the manifest.
+//! - The first active segment after an opening takes up a newest segment that is small: it holds
+//!   copies of what counts in it, and the old file goes when the active one is sealed.
+
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::clock::Clock;
+use crate::commit::{self, Commits};
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::fs::Fs;
+use crate::index::{Existing, Index};
+use crate::location::{Location, SegmentId, SegmentSlot};
+use crate::options::{Durability, Options};
+use crate::record::Record;
+use crate::segment::scan::{self, Found, Rules};
+use crate::segment::{Active, Segment};
+
+/// A newest segment below this is copied rather than left as one of thousands.
+const TAKE_UP_BELOW: u64 = 1 << 20;
+
+pub(crate) struct Log {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) directory: Directory,
+    pub(crate) commits: Commits,
+    pub(crate) index: Index,
+    pub(crate) clock: Clock,
+    segment_size: u64,
+    durability: Durability,
+    writer: Mutex<Writer>,
+}
+
+#[derive(Default)]
+pub(crate) struct Writer {
+    active: Option<Appending>,
+    /// The first active segment has been made, or must not take up an older one any more.
+    begun: bool,
+    closed: bool,
+}
+
+struct Appending {
+    active: Active,
+    slot: SegmentSlot,
+    /// The segment whose content this one begins with.
+    supersedes: Option<SegmentId>,
+    /// The file's name is durable.
+    named: bool,
+}
+
+impl Log {
+    pub(crate) fn new(
+        fs: Arc<dyn Fs>,
+        directory: Directory,
+        commits: Commits,
+        index: Index,
+        clock: Clock,
+        options: &Options,
+    ) -> Self {
+        let (segment_size, durability) = (options.segment_size, options.durability);
+        let writer = Mutex::default();
+        Log { fs, directory, commits, index, clock, segment_size, durability, writer }
+    }
+
+    pub(crate) fn segment_size(&self) -> u64 {
+        self.segment_size
+    }
+
+    /// Puts a value that is not a deletion.
+    pub(crate) fn put(&self, key: &[u8], value: &[u8], marked_value: bool) -> Result<()> {
+        let record = Record { marked_value, ..Record::plain(self.clock.now(), key, value) };
+        record.check_sizes()?;
+        let hash = self.index.hash(key);
+        let mut writer = self.writer()?;
+        let new = self.append(&mut writer, &record)?;
+        loop {
+            let old = self.index.find_for_write(hash, key);
+            // A compaction may move the entry meanwhile; nobody else changes it.
+            if self.index.change(hash, old.as_ref(), Some(new)) {
+                break;
+            }
+        }
+        self.settle(writer)
+    }
+
+    /// Deletes a key; answers whether it was there.
+    pub(crate) fn delete(&self, key: &[u8]) -> Result<bool> {
+        let now = self.clock.now();
+        let record = Record::tombstone(now, key);
+        record.check_sizes()?;
+        let hash = self.index.hash(key);
+        let mut writer = self.writer()?;
+        if self.index.find_for_write(hash, key).is_none() {
+            return Ok(false);
+        }
+        let tombstone = self.append(&mut writer, &record)?;
+        if let Some(segment) = self.index.segments.get(tombstone.slot()) {
+            segment.usage().add_dead(record.len_at(tombstone.offset()));
+        }
+        let mut was_there = false;
+        while let Some(old) = self.index.find_for_write(hash, key) {
+            if self.index.change(hash, Some(&old), None) {
+                was_there = old.expires_at.is_none_or(|at| at > now);
+                break;
+            }
+        }
+        self.settle(writer)?;
+        Ok(was_there)
+    }
+
+    /// Hands all that is buffered to the OS.
+    pub(crate) fn flush(&self) -> Result<()> {
+        match &mut self.writer()?.active {
+            Some(appending) => appending.active.flush(),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes all that was written before the call durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let writer = self.writer()?;
+        self.sync_and_unlock(writer)
+    }
+
+    pub(crate) fn buffered(&self) -> u64 {
+        self.writer.lock().active.as_ref().map_or(0, |appending| appending.active.buffered())
+    }
+
+    /// Seals what is active and refuses writes from now on. False: it was closed already.
+    pub(crate) fn close(&self) -> Result<bool> {
+        let mut writer = self.writer.lock();
+        if writer.closed {
+            return Ok(false);
+        }
+        writer.closed = true;
+        self.commits.poison().check()?;
+        self.seal_active(&mut writer)?;
+        Ok(true)
+    }
+
+    /// The right to write, unless the store is closed or poisoned.
+    pub(crate) fn writer(&self) -> Result<MutexGuard<'_, Writer>> {
+        let writer = self.writer.lock();
+        if writer.closed {
+            return Err(Error::Closed);
+        }
+        self.commits.poison().check()?;
+        Ok(writer)
+    }
+
+    /// What a write does after its entry has changed.
+    fn settle(&self, writer: MutexGuard<'_, Writer>) -> Result<()> {
+        match self.durability {
+            Durability::Buffered | Durability::Flushed => Ok(()),
+            Durability::Synced => self.sync_and_unlock(writer),
+        }
+    }
+
+    /// The sync itself happens outside the lock. Segments sealed earlier are durable already.
+    fn sync_and_unlock(&self, mut writer: MutexGuard<'_, Writer>) -> Result<()> {
+        let Some(appending) = &mut writer.active else { return Ok(()) };
+        appending.active.flush()?;
+        if !appending.named {
+            self.commits.sync_dir()?;
+            appending.named = true;
+        }
+        let (file, path) = (appending.active.file(), Arc::clone(appending.active.path()));
+        drop(writer);
+        self.commits.poison().guard(file.sync().map_err(Error::io("sync", &*path)))
+    }
+
+    fn append(&self, writer: &mut Writer, record: &Record<'_>) -> Result<Location> {
+        let fits = |appending: &Appending| {
+            let len = appending.active.len();
+            len == 0 || len + record.len_at(len) <= self.segment_size
+        };
+        if writer.active.as_ref().is_some_and(|appending| !fits(appending)) {
+            self.seal_active(writer)?;
+        }
+        if writer.active.as_ref().is_none_or(|appending| !appending.has_room_for(record)) {
+            self.discard_empty(writer)?;
+            writer.active = Some(self.start_active(record.len_at(0), !writer.begun)?);
+            writer.begun = true;
+        }
+        let Some(Appending { active, slot, .. }) = &mut writer.active else {
+            return Err(Error::Closed);
+        };
+        let appended = active.append(record, self.durability != Durability::Buffered)?;
+        Location::new(*slot, appended.offset).ok_or_else(|| self.too_many_segments())
+    }
+
+    /// Seals the active segment, if there is one: durable, read-only, listed, mapped anew.
+    pub(crate) fn seal_active(&self, writer: &mut Writer) -> Result<()> {
+        let Some(appending) = &mut writer.active else { return Ok(()) };
+        if appending.active.len() == 0 {
+            return self.discard_empty(writer);
+        }
+        appending.active.flush()?;
+        self.commits.poison().guard(appending.active.finish())?;
+        let (entry, supersedes) = (appending.active.entry(), appending.supersedes);
+        self.commits.commit(|manifest| {
+            manifest.sealed.retain(|sealed| Some(sealed.id) != supersedes);
+            manifest.sealed.push(entry);
+            manifest.sealed.sort_by_key(|sealed| sealed.id);
+            manifest.tail.clear();
+            Ok(())
+        })?;
+        if let Some(Appending { active, slot, .. }) = writer.active.take() {
+            let path = Arc::clone(active.path());
+            self.index.segments.replace(slot, Arc::new(active.seal(&path)?));
+        }
+        if let Some(id) = supersedes {
+            self.remove_file(id);
+        }
+        Ok(())
+    }
+
+    /// Readies the log for a compaction: nothing is active, and nothing sealed is taken up later.
+    pub(crate) fn seal_for_compaction(&self, writer: &mut Writer) -> Result<()> {
+        writer.begun = true;
+        self.seal_active(writer)
+    }
+
+    /// Removes an unlisted file. Failing to is no error: the next opening removes it.
+    pub(crate) fn remove_file(&self, id: SegmentId) {
+        let path = self.directory.data(id);
+        if let Err(error) = self.fs.remove(&path) {
+            tracing::warn!(path = %path.display(), %error, "cannot remove an old segment yet");
+        }
+    }
+
+    /// Drops an active segment that nothing could be appended to, or too small for what comes.
+    fn discard_empty(&self, writer: &mut Writer) -> Result<()> {
+        let Some(appending) = &writer.active else { return Ok(()) };
+        let (id, slot) = (appending.active.id(), appending.slot);
+        self.commits.commit(|manifest| {
+            manifest.tail.clear();
+            Ok(())
+        })?;
+        writer.active = None;
+        self.index.segments.retire(slot);
+        self.remove_file(id);
+        Ok(())
+    }
+
+    /// Makes the next active segment, with room for a first record of `len` bytes.
+    fn start_active(&self, len: u64, may_take_up: bool) -> Result<Appending> {
+        let id = self.commits.next_file_id();
+        let next = id.checked_add(1).ok_or_else(|| self.too_many_segments())?;
+        let path = self.directory.data(id);
+        let old = if may_take_up { self.small_newest() } else { None };
+        let old_len = old.as_ref().map_or(0, |(_, old)| old.bytes().len() as u64);
+        // Copies lie at other offsets, where up to 127 bytes of padding each may be more.
+        let capacity = self.segment_size.max(len + 8 * old_len + 4096);
+        let started = Active::create(&*self.fs, &path, id, capacity)
+            .and_then(|active| self.fill_active(active, old));
+        // The id is used up even if the file could not be: then it is an orphan, if it is there.
+        match &started {
+            Ok(_) => self.commits.note(|manifest| {
+                manifest.next_file_id = next;
+                manifest.tail = vec![id];
+            }),
+            Err(_) => {
+                self.commits.note(|manifest| manifest.next_file_id = next);
+                let _ = self.fs.remove(&path);
+            }
+        }
+        started
+    }
+
+    /// Carries over what counts in the old segment, then lets readers see the new one.
+    fn fill_active(
+        &self,
+        mut active: Active,
+        old: Option<(SegmentSlot, Arc<Segment>)>,
+    ) -> Result<Appending> {
+        let mut moves = Vec::new();
+        if let Some((old_slot, old)) = &old {
+            let segments = self.index.segments.list();
+            let older_segments = segments.iter().any(|(_, segment)| segment.id() < old.id());
+            scan::walk(old.bytes(), Rules::Sealed, |found| {
+                let Found::Record { offset, frame } = found else { return Ok(()) };
+                let hash = self.index.hash(frame.key());
+                let from =
+                    Location::new(*old_slot, offset).ok_or_else(|| self.too_many_segments())?;
+                if self.index.is_carried(hash, &frame, from, older_segments) {
+                    let appended = active.append(&frame.record().as_single(), false)?;
+                    if frame.is_tombstone() {
+                        active.usage().add_dead(appended.len);
+                    } else {
+                        moves.push((hash, from, appended.offset));
+                    }
+                }
+                Ok(())
+            })?;
+            active.flush()?;
+        }
+        let (Some(reader), supersedes) =
+            (active.reader(), old.as_ref().map(|(_, segment)| segment.id()))
+        else {
+            return Err(self.too_many_segments());
+        };
+        let added = self.index.segments.add(Arc::new(reader));
+        let slot = added.ok_or_else(|| self.too_many_segments())?;
+        for (hash, location, offset) in moves {
+            let from = Existing { location, len: None, expires_at: None };
+            // Under the writer's lock and outside compactions nobody else changes the entry.
+            self.index.change(hash, Some(&from), Location::new(slot, offset));
+        }
+        if let Some((old_slot, _)) = old {
+            self.index.segments.retire(old_slot);
+        }
+        Ok(Appending { active, slot, supersedes, named: false })
+    }
+
+    /// The newest segment, if it is worth taking up and sound.
+    fn small_newest(&self) -> Option<(SegmentSlot, Arc<Segment>)> {
+        let (slot, segment) = self.index.segments.list().pop()?;
+        let limit = TAKE_UP_BELOW.min(self.segment_size / 2);
+        if segment.bytes().len() as u64 >= limit || segment.usage().is_damaged() {
+            return None;
+        }
+        let sound = scan::walk(segment.bytes(), Rules::Sealed, |found| match found {
+            Found::Record { .. } | Found::Unapplied { .. } => Ok(()),
+            Found::Bad { damage, .. } | Found::Unreadable { damage, .. } => Err(damage),
+        });
+        sound.is_ok().then_some((slot, segment))
+    }
+
+    pub(crate) fn too_many_segments(&self) -> Error {
+        Error::TooManySegments { path: self.directory.path().to_path_buf() }
+    }
+
+    /// Puts `count` ids aside, durably, and gives the first.
+    pub(crate) fn reserve_ids(&self, count: u64) -> Result<SegmentId> {
+        let mut first = SegmentId::FIRST;
+        self.commits.commit(|manifest| {
+            first = commit::reserve(manifest, count, &self.directory)?;
+            Ok(())
+        })?;
+        Ok(first)
+    }
+}
+
+impl Appending {
+    /// Whether the mapping reaches to the record's end.
+    fn has_room_for(&self, record: &Record<'_>) -> bool {
+        let len = self.active.len();
+        len + record.len_at(len) <= self.active.capacity()
+    }
+}

@@ -1,0 +1,203 @@
+//! The manifest's codec: which segment files make the store. docs/format.md has every byte.
+//!
+//! Invariants of a decoded [`Manifest`]: sealed ids ascend strictly; so do tail ids, and they stand
+//! above every sealed one; `next_file_id` stands above both; no segment has more dead bytes than
+//! bytes. The sizes in the file must account for its length exactly before anything is allocated.
+//!
+//! Must not know: where the bytes come from, or what the files hold.
+
+use zerocopy::byteorder::big_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::error::Damage;
+use crate::location::{SegmentId, SegmentSlot};
+
+const MAGIC: u64 = u64::from_be_bytes(*b"zerocask");
+const VERSION: u32 = 1;
+const CRC_LEN: usize = 4;
+
+/// The manifest's state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Manifest {
+    /// Keys the hash of the key directory; chosen at random when the store is made.
+    pub(crate) seed: [u8; 16],
+    /// Random for every write, so that two manifests never look the same.
+    pub(crate) nonce: u64,
+    /// Above every id handed out or reserved.
+    pub(crate) next_file_id: SegmentId,
+    pub(crate) sealed: Vec<SealedEntry>,
+    /// The unsealed log: normally the active segment alone.
+    pub(crate) tail: Vec<SegmentId>,
+}
+
+/// What the manifest says of a sealed segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SealedEntry {
+    pub(crate) id: SegmentId,
+    /// Bytes of the file that count; anything behind them is ignored.
+    pub(crate) len: u64,
+    pub(crate) records: u64,
+    /// When the manifest was written.
+    pub(crate) dead_bytes: u64,
+    /// CRC-32 over the records' CRC fields, in offset order.
+    pub(crate) checksum: u32,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct HeadBytes {
+    magic: U64,
+    version: U32,
+    seed: [u8; 16],
+    nonce: U64,
+    next_file_id: U64,
+    sealed_count: U32,
+    tail_count: U32,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct EntryBytes {
+    id: U64,
+    len: U64,
+    records: U64,
+    dead_bytes: U64,
+    checksum: U32,
+}
+
+/// Why bytes are no manifest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    Damaged(Damage),
+    /// A later version of the format.
+    Version,
+}
+
+impl From<Damage> for Refusal {
+    fn from(damage: Damage) -> Self {
+        Refusal::Damaged(damage)
+    }
+}
+
+impl Manifest {
+    /// No manifest is longer: as many entries as there are segment slots.
+    pub(crate) const MAX_LEN: usize = size_of::<HeadBytes>()
+        + SegmentSlot::MAX as usize * (size_of::<EntryBytes>() + size_of::<U64>())
+        + CRC_LEN;
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let head = HeadBytes {
+            magic: U64::new(MAGIC),
+            version: U32::new(VERSION),
+            seed: self.seed,
+            nonce: U64::new(self.nonce),
+            next_file_id: U64::new(self.next_file_id.get()),
+            // Segment slots bound both counts below 2^23.
+            sealed_count: U32::new(self.sealed.len() as u32),
+            tail_count: U32::new(self.tail.len() as u32),
+        };
+        let mut bytes = head.as_bytes().to_vec();
+        for entry in &self.sealed {
+            let entry = EntryBytes {
+                id: U64::new(entry.id.get()),
+                len: U64::new(entry.len),
+                records: U64::new(entry.records),
+                dead_bytes: U64::new(entry.dead_bytes),
+                checksum: U32::new(entry.checksum),
+            };
+            bytes.extend_from_slice(entry.as_bytes());
+        }
+        for id in &self.tail {
+            bytes.extend_from_slice(&id.get().to_be_bytes());
+        }
+        let crc = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
+        let (head, rest) = HeadBytes::ref_from_prefix(bytes).map_err(|_| Damage::Length {
+            expected: (size_of::<HeadBytes>() + CRC_LEN) as u64,
+            found: bytes.len() as u64,
+        })?;
+        expect("magic", MAGIC, head.magic.get())?;
+        if head.version.get() > VERSION {
+            return Err(Refusal::Version);
+        }
+        expect("version", u64::from(VERSION), u64::from(head.version.get()))?;
+        let (sealed_count, tail_count) = (head.sealed_count.get(), head.tail_count.get());
+        let sealed_len = u64::from(sealed_count) * size_of::<EntryBytes>() as u64;
+        let tail_len = u64::from(tail_count) * size_of::<U64>() as u64;
+        let body_len = size_of::<HeadBytes>() as u64 + sealed_len + tail_len;
+        if body_len + CRC_LEN as u64 != bytes.len() as u64 {
+            let expected = body_len + CRC_LEN as u64;
+            return Err(Damage::Length { expected, found: bytes.len() as u64 }.into());
+        }
+        let (body, crc) = bytes.split_at(body_len as usize);
+        let found = crc32fast::hash(body);
+        let expected = U32::read_from_bytes(crc).map_or(!found, U32::get);
+        if expected != found {
+            return Err(Damage::Checksum { expected, found }.into());
+        }
+
+        let (sealed, rest) =
+            <[EntryBytes]>::ref_from_prefix_with_elems(rest, sealed_count as usize)
+                .map_err(|_| length(sealed_len, rest))?;
+        let (tail, _) = <[U64]>::ref_from_prefix_with_elems(rest, tail_count as usize)
+            .map_err(|_| length(tail_len, rest))?;
+        let manifest = Manifest {
+            seed: head.seed,
+            nonce: head.nonce.get(),
+            next_file_id: SegmentId::new(head.next_file_id.get()),
+            sealed: sealed.iter().map(SealedEntry::from).collect(),
+            tail: tail.iter().map(|id| SegmentId::new(id.get())).collect(),
+        };
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The invariants at the top of this file.
+    fn check(&self) -> Result<(), Damage> {
+        let mut least = 0;
+        let sealed = self.sealed.iter().map(|entry| entry.id);
+        for id in sealed.chain(self.tail.iter().copied()) {
+            if id.get() < least {
+                let field = "segment id (they ascend)";
+                return Err(Damage::Field { field, expected: least, found: id.get() });
+            }
+            least = id.get().saturating_add(1);
+        }
+        if self.next_file_id.get() < least {
+            let found = self.next_file_id.get();
+            return Err(Damage::Field { field: "next file id", expected: least, found });
+        }
+        match self.sealed.iter().find(|entry| entry.dead_bytes > entry.len) {
+            Some(entry) => Err(Damage::Field {
+                field: "dead bytes of a segment",
+                expected: entry.len,
+                found: entry.dead_bytes,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<&EntryBytes> for SealedEntry {
+    fn from(bytes: &EntryBytes) -> Self {
+        SealedEntry {
+            id: SegmentId::new(bytes.id.get()),
+            len: bytes.len.get(),
+            records: bytes.records.get(),
+            dead_bytes: bytes.dead_bytes.get(),
+            checksum: bytes.checksum.get(),
+        }
+    }
+}
+
+fn expect(field: &'static str, expected: u64, found: u64) -> Result<(), Damage> {
+    if expected == found { Ok(()) } else { Err(Damage::Field { field, expected, found }) }
+}
+
+fn length(expected: u64, rest: &[u8]) -> Damage {
+    Damage::Length { expected, found: rest.len() as u64 }
+}

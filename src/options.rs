@@ -1,0 +1,165 @@
+//! The options of a store and their enums, checked once when the store is opened.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::location::Location;
+use crate::record::MAX_RECORD_LEN;
+use crate::store::Store;
+
+const DEFAULT_SEGMENT_SIZE: u64 = 256 << 20;
+const MIN_SEGMENT_SIZE: u64 = 64;
+/// The last record may begin anywhere below the segment size and still ends at a packable offset.
+const MAX_SEGMENT_SIZE: u64 = Location::OFFSET_LIMIT / 2;
+const _: () = assert!(MAX_SEGMENT_SIZE + MAX_RECORD_LEN < Location::OFFSET_LIMIT);
+
+/// How a store is opened. `Options::new()` is what [`Store::open`] uses.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use zerocask::{Durability, Options};
+/// let store = Options::new().segment_size(64 << 20).durability(Durability::Buffered).open(dir.path())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until `open` is called"]
+pub struct Options {
+    pub(crate) create: bool,
+    pub(crate) segment_size: u64,
+    pub(crate) durability: Durability,
+    pub(crate) verify: Verify,
+    pub(crate) empty_values: EmptyValues,
+    pub(crate) recovery: Recovery,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            create: true,
+            segment_size: DEFAULT_SEGMENT_SIZE,
+            durability: Durability::default(),
+            verify: Verify::default(),
+            empty_values: EmptyValues::default(),
+            recovery: Recovery::default(),
+        }
+    }
+}
+
+impl Options {
+    /// The defaults that each method names.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether a missing directory is made, with its parents. Default: yes. Without it, opening a
+    /// directory that is not there answers [`Error::NotFound`].
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// The size in bytes at which the active segment is sealed and the next one begun, from 64 to
+    /// 512 GiB. Default: 256 MiB. A record larger than this gets a segment of its own. As much
+    /// address space, not memory, is reserved for the active segment.
+    pub fn segment_size(mut self, bytes: u64) -> Self {
+        self.segment_size = bytes;
+        self
+    }
+
+    /// How far a write gets before it returns. Default: [`Durability::Flushed`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// When a record's checksum is checked. Default: [`Verify::Once`].
+    pub fn verify(mut self, verify: Verify) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    /// What putting an empty value means. Default: [`EmptyValues::Delete`].
+    pub fn empty_values(mut self, empty_values: EmptyValues) -> Self {
+        self.empty_values = empty_values;
+        self
+    }
+
+    /// What opening does about damage. Default: [`Recovery::Lenient`].
+    pub fn recovery(mut self, recovery: Recovery) -> Self {
+        self.recovery = recovery;
+        self
+    }
+
+    /// Opens the store in `dir` with these options. See [`Store::open`].
+    pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
+        Store::open_with(dir.as_ref(), self)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if !(MIN_SEGMENT_SIZE..=MAX_SEGMENT_SIZE).contains(&self.segment_size) {
+            return Err(Error::InvalidOption {
+                option: "segment_size",
+                expected: "64 bytes to 512 GiB",
+                found: self.segment_size,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// How far a write gets before it returns. Whatever is chosen, readers see a write as soon as it
+/// has returned, and [`Store::flush`] and [`Store::sync`] raise all earlier writes to their level.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// In this process's memory until the append buffer fills or something flushes it. A panic that
+    /// unwinds loses nothing; the end of the process without [`Store::close`] or drop (abort,
+    /// kill -9) loses it, and so does a power loss.
+    Buffered,
+    /// Handed to the operating system: survives the end of the process, however it ends, but not
+    /// that of the machine.
+    #[default]
+    Flushed,
+    /// On disk: survives a power loss.
+    Synced,
+}
+
+/// When a record's CRC is checked on reading. Opening a store, compaction and recovery check it
+/// whatever is chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Verify {
+    /// The first time the record is read after the store was opened; scanning it at open counts.
+    #[default]
+    Once,
+    /// At every read.
+    Always,
+    /// Never while reading: damage to a value's bytes goes unseen.
+    Never,
+}
+
+/// What `put(key, b"")` means. The record format itself knows both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum EmptyValues {
+    /// It deletes the key, the rule of the plain Bitcask format.
+    #[default]
+    Delete,
+    /// It stores an empty value, marked as one by a flag of the record.
+    Stored,
+}
+
+/// What opening does about bad records outside the log's tail.
+///
+/// A torn tail, what a crash leaves, is no damage: both set aside what is behind the last good
+/// record in a `.cut` file, warn, and go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Recovery {
+    /// Opens with what is readable. Reading a key whose newest record is bad answers
+    /// [`Error::Corrupt`]. What was met is in [`Store::recovery_report`].
+    #[default]
+    Lenient,
+    /// Refuses to open.
+    Strict,
+}

@@ -1,0 +1,419 @@
+//! From a directory to a store: which files count, what is in them, and what a crash left.
+//!
+//! The order (docs/design.md, "Recovery"): the manifest, or the adoption of a directory of bare data
+//! files; then the listed segments, scanned oldest first into the key directory; then the tail, whose
+//! good records are copied into a fresh segment that is synced and listed; then, when all that has
+//! worked, what is left over is removed.
+//!
+//! Invariants:
+//! - Nothing is removed before every listed file has been found in order.
+//! - Whatever step dies, the next opening finds the same work, not more.
+//! - A clean store is not written to.
+
+mod files;
+mod report;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use report::{Cut, DamagedRecord, RecoveryReport};
+
+use crate::commit::{self, Commits};
+use crate::directory::Directory;
+use crate::error::{Damage, Error, Result};
+use crate::fs::{File, Fs, Region};
+use crate::index::Index;
+use crate::keydir::KeyHasher;
+use crate::location::{Location, SegmentId, SegmentSlot};
+use crate::manifest::{Manifest, Refusal, SealedEntry};
+use crate::options::{Options, Recovery};
+use crate::record::Frame;
+use crate::segment::scan::{self, Ending, Found, Rules, Summary};
+use crate::segment::{Active, Segment};
+use files::Files;
+
+/// Bytes copied at a time into a `.cut` file.
+const CUT_PIECE: usize = 1 << 20;
+
+pub(crate) struct Recovered {
+    pub(crate) commits: Commits,
+    pub(crate) index: Index,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Makes the store that the directory holds; an empty one becomes a new store.
+pub(crate) fn recover(
+    fs: &Arc<dyn Fs>,
+    directory: &Directory,
+    options: &Options,
+    hash_mask: u64,
+) -> Result<Recovered> {
+    let files = Files::list(&**fs, directory)?;
+    let manifest = match files.has_manifest {
+        true => read_manifest(&**fs, directory)?,
+        false => {
+            files.check_bare(directory)?;
+            new_manifest(&files.data, directory)?
+        }
+    };
+    let mut recovering = Recovering {
+        fs: &**fs,
+        directory,
+        strict: options.recovery == Recovery::Strict,
+        index: Index::new(KeyHasher::new(&manifest.seed, hash_mask), options.verify),
+        report: RecoveryReport::default(),
+    };
+    let commits = |manifest| Commits::new(Arc::clone(fs), directory.clone(), manifest);
+    let commits = if files.has_manifest {
+        recovering.index_listed(&manifest.sealed)?;
+        let (tail, orphans) = (files.tail(&manifest), files.orphans(&manifest));
+        let commits = commits(manifest);
+        recovering.settle_tail(&commits, &tail)?;
+        // Oldest first, so that no leftover stands without what supersedes it.
+        let leftover = orphans.iter().chain(&tail).map(|&id| directory.data(id));
+        leftover.for_each(|path| recovering.remove(&path));
+        commits
+    } else {
+        commits(recovering.adopt(manifest, &files.data)?)
+    };
+    files.temporary.iter().for_each(|path| recovering.remove(path));
+    Ok(Recovered { commits, index: recovering.index, report: recovering.report })
+}
+
+fn read_manifest(fs: &dyn Fs, directory: &Directory) -> Result<Manifest> {
+    let path = directory.manifest();
+    let file = fs.open(&path).map_err(Error::io("open", &path))?;
+    let len = file.len().map_err(Error::io("read the length of", &path))?;
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX).min(Manifest::MAX_LEN)];
+    file.read_at(&mut bytes, 0).map_err(Error::io("read", &path))?;
+    Manifest::decode(&bytes).map_err(|refusal| match refusal {
+        Refusal::Damaged(damage) => Error::Inconsistent { path, damage },
+        Refusal::Version => Error::Unsupported { path, offset: 8, feature: "the format version" },
+    })
+}
+
+/// The manifest to begin with where there is none: of a new store, or of bare data files.
+fn new_manifest(data: &[SegmentId], directory: &Directory) -> Result<Manifest> {
+    let next = data.last().map_or(Some(SegmentId::FIRST), |last| last.checked_add(1));
+    let next_file_id =
+        next.ok_or_else(|| Error::TooManySegments { path: directory.path().to_path_buf() })?;
+    let seed = commit::random_seed(directory)?;
+    Ok(Manifest { seed, nonce: 0, next_file_id, sealed: Vec::new(), tail: Vec::new() })
+}
+
+struct Recovering<'a> {
+    fs: &'a dyn Fs,
+    directory: &'a Directory,
+    strict: bool,
+    index: Index,
+    report: RecoveryReport,
+}
+
+impl Recovering<'_> {
+    /// Takes over a directory of bare data files, or makes a new store of an empty one.
+    fn adopt(&mut self, mut manifest: Manifest, data: &[SegmentId]) -> Result<Manifest> {
+        self.report.adopted = !data.is_empty();
+        for (n, &id) in data.iter().enumerate() {
+            let rules = if n + 1 == data.len() { Rules::AdoptedLast } else { Rules::Sealed };
+            let path = self.directory.data(id);
+            let file = self.open(&path)?;
+            let len = file.len().map_err(Error::io("read the length of", &*path))?;
+            // The manifest may name only what is durable, and nobody knows who wrote this.
+            file.sync().map_err(Error::io("sync", &*path))?;
+            let segment = Segment::open(self.fs, &path, id, len)?;
+            let (slot, summary) = self.index_segment(Arc::new(segment), rules)?;
+            let mut listed = len;
+            if scan::ends_as_tail(summary.ending, rules) && summary.end < len {
+                self.set_aside(id, &path, &*file, summary, len)?;
+                listed = summary.end;
+            }
+            if let Err(error) = file.make_read_only() {
+                tracing::warn!(path = %path.display(), %error, "cannot clear the write bits");
+            }
+            let dead_bytes = self.dead_bytes(slot).min(listed);
+            manifest.sealed.push(SealedEntry {
+                id,
+                len: listed,
+                records: summary.records,
+                dead_bytes,
+                checksum: summary.checksum,
+            });
+        }
+        commit::create_manifest(self.fs, self.directory, &mut manifest)?;
+        Ok(manifest)
+    }
+
+    /// Scans the sealed segments into the key directory, oldest first.
+    fn index_listed(&mut self, sealed: &[SealedEntry]) -> Result<()> {
+        // All are found in order before the first is read.
+        let segments = sealed.iter().map(|entry| {
+            Segment::open(self.fs, &self.directory.data(entry.id), entry.id, entry.len)
+        });
+        let segments = segments.collect::<Result<Vec<_>>>()?;
+        for (segment, entry) in segments.into_iter().zip(sealed) {
+            let path = Arc::clone(segment.path());
+            let damaged_before = self.report.damage.len();
+            let (_, summary) = self.index_segment(Arc::new(segment), Rules::Sealed)?;
+            if self.report.damage.len() == damaged_before {
+                check_listed(&path, entry, summary)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Scans a segment into the key directory.
+    fn index_segment(
+        &mut self,
+        segment: Arc<Segment>,
+        rules: Rules,
+    ) -> Result<(SegmentSlot, Summary)> {
+        let added = self.index.segments.add(Arc::clone(&segment));
+        let slot = added.ok_or_else(|| self.too_many_segments())?;
+        let summary = scan::walk(segment.bytes(), rules, |found| match found {
+            Found::Record { offset, frame } => {
+                segment.usage().add_record(frame.len());
+                let location = Location::new(slot, offset).map(Location::verified);
+                self.index_record(&segment, &frame, location)
+            }
+            Found::Bad { offset, frame, damage } => {
+                segment.usage().add_record(frame.len());
+                self.note_damage(&segment, offset, damage)?;
+                // Reading its key has to answer that it is corrupt, not an older value.
+                self.index_put(&frame, Location::new(slot, offset))
+            }
+            Found::Unapplied { offset, frame } => {
+                segment.usage().add_record(frame.len());
+                segment.usage().add_dead(frame.len());
+                self.report.unapplied_batch_records += 1;
+                let path = segment.path().display();
+                tracing::warn!(%path, offset, "a batch is not whole: its record does not count");
+                Ok(())
+            }
+            Found::Unreadable { offset, damage } => {
+                segment.usage().set_damaged();
+                self.note_damage(&segment, offset, damage)
+            }
+        })?;
+        self.report.segments += 1;
+        self.report.records += summary.records;
+        Ok((slot, summary))
+    }
+
+    fn index_record(
+        &mut self,
+        segment: &Segment,
+        frame: &Frame<'_>,
+        location: Option<Location>,
+    ) -> Result<()> {
+        if !frame.is_tombstone() {
+            return self.index_put(frame, location);
+        }
+        segment.usage().add_dead(frame.len());
+        let hash = self.index.hash(frame.key());
+        if let Some(old) = self.index.find_for_write(hash, frame.key()) {
+            self.index.change(hash, Some(&old), None);
+        }
+        Ok(())
+    }
+
+    fn index_put(&mut self, frame: &Frame<'_>, location: Option<Location>) -> Result<()> {
+        // An adopted file may be longer than a location can say.
+        let location = location.ok_or_else(|| self.too_many_segments())?;
+        let hash = self.index.hash(frame.key());
+        let old = self.index.find_for_write(hash, frame.key());
+        self.index.change(hash, old.as_ref(), Some(location));
+        Ok(())
+    }
+
+    fn note_damage(&mut self, segment: &Segment, offset: u64, damage: Damage) -> Result<()> {
+        let path = segment.path().to_path_buf();
+        let error = match damage {
+            Damage::ReservedFlag => Error::Unsupported {
+                path: path.clone(),
+                offset,
+                feature: "a reserved record flag",
+            },
+            damage => Error::Corrupt { path: path.clone(), offset, damage },
+        };
+        if self.strict {
+            return Err(error);
+        }
+        tracing::warn!(%error, "damage in a sealed segment");
+        self.report.damage.push(DamagedRecord { path, offset, damage });
+        Ok(())
+    }
+
+    /// Ends the log where its first bad record stands, and makes a sealed, synced segment of what
+    /// stands before it: pages of a log that was not closed may be in the cache and nowhere else,
+    /// even after a sync that says otherwise.
+    fn settle_tail(&mut self, commits: &Commits, tail: &[SegmentId]) -> Result<()> {
+        let Some(last) = tail.last() else { return Ok(()) };
+        self.report.unclean = true;
+        let copy_id = last.checked_add(1).ok_or_else(|| self.too_many_segments())?;
+        let next_file_id = copy_id.checked_add(1).ok_or_else(|| self.too_many_segments())?;
+        let regions = tail.iter().map(|&id| self.open_tail(id)).collect::<Result<Vec<_>>>()?;
+        commits.commit(|manifest| {
+            manifest.tail = tail.to_vec();
+            manifest.next_file_id = manifest.next_file_id.max(next_file_id);
+            Ok(())
+        })?;
+        let copy_path = self.directory.data(copy_id);
+        let temporary = self.directory.data_temporary(copy_id);
+        self.remove_stale(&temporary)?;
+        self.remove_stale(&copy_path)?;
+        let mut copy = Active::create_unread(self.fs, &temporary, copy_id)?;
+        self.copy_tail(&regions, tail, &mut copy)?;
+
+        let sealed = if copy.len() == 0 {
+            drop(copy);
+            self.remove_stale(&temporary)?;
+            None
+        } else {
+            copy.finish()?;
+            let renamed = self.fs.rename(&temporary, &copy_path);
+            renamed.map_err(Error::io("rename a recovered segment to", &*copy_path))?;
+            Some(copy.entry())
+        };
+        commits.commit(|manifest| {
+            manifest.sealed.extend(sealed);
+            manifest.tail.clear();
+            Ok(())
+        })?;
+        if let Some(entry) = sealed {
+            let segment = Segment::open(self.fs, &copy_path, entry.id, entry.len)?;
+            self.index_segment(Arc::new(segment), Rules::Sealed)?;
+        }
+        Ok(())
+    }
+
+    /// Copies the good records of the tail, its files taken as one log, and sets the rest aside.
+    fn copy_tail(
+        &mut self,
+        regions: &[(Arc<dyn File>, Arc<Region>)],
+        tail: &[SegmentId],
+        copy: &mut Active,
+    ) -> Result<()> {
+        let mut ended = false;
+        for ((file, region), &id) in regions.iter().zip(tail) {
+            let bytes = region.get_from(0).unwrap_or_default();
+            let len = bytes.len() as u64;
+            let mut summary = Summary { end: 0, ending: Ending::Whole, records: 0, checksum: 0 };
+            if !ended {
+                summary = scan::walk(bytes, Rules::Tail, |found| match found {
+                    Found::Record { frame, .. } => {
+                        copy.append(&frame.record().as_single(), false).map(drop)
+                    }
+                    Found::Unapplied { offset, .. } => {
+                        self.report.unapplied_batch_records += 1;
+                        let path = region.path().display();
+                        tracing::warn!(%path, offset, "a batch is not whole: it does not count");
+                        Ok(())
+                    }
+                    // A tail's walk ends at the first bad record without naming it.
+                    Found::Bad { .. } | Found::Unreadable { .. } => Ok(()),
+                })?;
+            }
+            if summary.ending == Ending::Bad(Damage::ReservedFlag) {
+                let path = region.path().to_path_buf();
+                let feature = "a reserved record flag";
+                return Err(Error::Unsupported { path, offset: summary.end, feature });
+            }
+            if summary.end < len {
+                ended = true;
+                self.set_aside(id, region.path(), &**file, summary, len)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_tail(&self, id: SegmentId) -> Result<(Arc<dyn File>, Arc<Region>)> {
+        let path = self.directory.data(id);
+        let file = self.open(&path)?;
+        let len = file.len().map_err(Error::io("read the length of", &*path))?;
+        let region = file.map(&path, len).map_err(Error::io("map", &*path))?;
+        Ok((file, region))
+    }
+
+    /// Copies what stands behind the end of the log into a `.cut` file, unless it is zeros.
+    fn set_aside(
+        &mut self,
+        id: SegmentId,
+        path: &Path,
+        file: &dyn File,
+        summary: Summary,
+        len: u64,
+    ) -> Result<()> {
+        if summary.ending == Ending::Zeros {
+            return Ok(());
+        }
+        let set_aside = self.directory.cut(id);
+        self.remove_stale(&set_aside)?;
+        let cut = self.fs.create(&set_aside).map_err(Error::io("create", &set_aside))?;
+        let mut piece = vec![0; CUT_PIECE];
+        let mut offset = summary.end;
+        while offset < len {
+            let piece = &mut piece[..CUT_PIECE.min((len - offset) as usize)];
+            file.read_at(piece, offset).map_err(Error::io("read", path))?;
+            let written = cut.write_at(piece, offset - summary.end);
+            written.map_err(Error::io("write", &set_aside))?;
+            offset += piece.len() as u64;
+        }
+        cut.sync().map_err(Error::io("sync", &set_aside))?;
+        let cut =
+            Cut { path: path.to_path_buf(), offset: summary.end, bytes: len - summary.end, set_aside };
+        tracing::warn!(
+            path = %cut.path.display(), offset = cut.offset, bytes = cut.bytes,
+            set_aside = %cut.set_aside.display(), "the log ends in a torn record: set aside"
+        );
+        self.report.cuts.push(cut);
+        Ok(())
+    }
+
+    /// Removes what an earlier opening that died left under a name that is needed now.
+    fn remove_stale(&self, path: &Path) -> Result<()> {
+        match self.fs.remove(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a file that does not count. Failing to is no error: it is tried again at each opening.
+    fn remove(&mut self, path: &Path) {
+        match self.fs.remove(path) {
+            Ok(()) => self.report.removed.push(path.to_path_buf()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot remove a leftover yet");
+            }
+        }
+    }
+
+    fn open(&self, path: &Path) -> Result<Arc<dyn File>> {
+        self.fs.open(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::MissingSegment { path: path.to_path_buf() },
+            _ => Error::Io { action: "open", path: path.to_path_buf(), source },
+        })
+    }
+
+    fn dead_bytes(&self, slot: SegmentSlot) -> u64 {
+        self.index.segments.get(slot).map_or(0, |segment| segment.usage().dead_bytes())
+    }
+
+    fn too_many_segments(&self) -> Error {
+        Error::TooManySegments { path: self.directory.path().to_path_buf() }
+    }
+}
+
+/// Whether a segment in which nothing is bad is the one that the manifest means.
+fn check_listed(path: &Path, entry: &SealedEntry, found: Summary) -> Result<()> {
+    let damage = if found.records != entry.records {
+        Damage::Field { field: "records", expected: entry.records, found: found.records }
+    } else if found.checksum != entry.checksum {
+        Damage::Checksum { expected: entry.checksum, found: found.checksum }
+    } else {
+        return Ok(());
+    };
+    Err(Error::Inconsistent { path: path.to_path_buf(), damage })
+}

@@ -1,0 +1,327 @@
+//! The segment that is being appended to: the writer's side.
+//!
+//! Records go into a chunk of memory, and from there to the file: at once, or when the chunk is
+//! full. Readers find what the file has in its mapping and the rest in the chunk, without a copy
+//! either way. A record that would fill most of a chunk is written to the file directly.
+//!
+//! Invariants:
+//! - Bytes of the file below `flushed` are written and never written again; the mapping is published
+//!   up to there, after the write.
+//! - The chunk holds the bytes from `flushed` to `end`, whole records, and keeps what it has flushed
+//!   until it is full.
+//! - A write that fails leaves `flushed` and `end` where they were. What it may have left in the
+//!   file beyond `flushed` is cut off before anything else is written or the segment is sealed; no
+//!   reader looks there.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Pin, Segment, Usage};
+use crate::error::{Damage, Error, Result};
+use crate::fs::{Chunk, File, Fs, GrowingMap, Region};
+use crate::location::SegmentId;
+use crate::manifest::SealedEntry;
+use crate::record::Record;
+
+/// Fits in a core's second-level cache.
+const CHUNK_LEN: usize = 256 << 10;
+/// From here on a copy costs more than the write that it saves.
+const DIRECT_LEN: u64 = 64 << 10;
+
+pub(crate) struct Active {
+    id: SegmentId,
+    path: Arc<Path>,
+    file: Arc<dyn File>,
+    /// None for a segment that nobody reads before it is sealed.
+    map: Option<GrowingMap>,
+    capacity: u64,
+    buffer: Arc<Buffer>,
+    chunk: Option<Chunk>,
+    flushed: u64,
+    end: u64,
+    /// A failed write may have left bytes beyond `flushed`.
+    soiled: bool,
+    records: u64,
+    checksum: crc32fast::Hasher,
+    usage: Arc<Usage>,
+}
+
+/// The chunk as readers of the active segment reach it.
+#[derive(Default)]
+pub(crate) struct Buffer {
+    chunk: Mutex<Option<Arc<Region>>>,
+}
+
+/// Where a record was appended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Appended {
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+impl Buffer {
+    /// Finds what was not in `mapping` a moment ago: in the chunk or, flushed since, in the mapping.
+    #[cold]
+    pub(super) fn pin(&self, mapping: &Arc<Region>, offset: u64) -> Pin {
+        let chunk = self.chunk.lock();
+        match &*chunk {
+            Some(region) if offset >= mapping.published() as u64 && offset >= region.base() => {
+                Pin { start: (offset - region.base()) as usize, region: Arc::clone(region) }
+            }
+            _ => Pin { start: offset as usize, region: Arc::clone(mapping) },
+        }
+    }
+}
+
+impl Active {
+    /// A new segment file at `path`, readable while it grows to at most `capacity` bytes.
+    pub(crate) fn create(
+        fs: &dyn Fs,
+        path: &Arc<Path>,
+        id: SegmentId,
+        capacity: u64,
+    ) -> Result<Self> {
+        let mut active = Self::create_unread(fs, path, id)?;
+        let map = active.file.map_growing(path, capacity).map_err(Error::io("map", &**path));
+        match map {
+            Ok(map) => {
+                active.map = Some(map);
+                active.capacity = capacity;
+            }
+            Err(error) => {
+                // An empty file that nothing names; opening removes it if this does not.
+                let _ = fs.remove(path);
+                return Err(error);
+            }
+        }
+        Ok(active)
+    }
+
+    /// A new segment file that nobody reads before it is sealed, of any length.
+    pub(crate) fn create_unread(fs: &dyn Fs, path: &Arc<Path>, id: SegmentId) -> Result<Self> {
+        let file = fs.create(path).map_err(Error::io("create", &**path))?;
+        Ok(Active {
+            id,
+            path: Arc::clone(path),
+            file,
+            map: None,
+            capacity: u64::MAX,
+            buffer: Arc::default(),
+            chunk: None,
+            flushed: 0,
+            end: 0,
+            soiled: false,
+            records: 0,
+            checksum: crc32fast::Hasher::new(),
+            usage: Arc::default(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> SegmentId {
+        self.id
+    }
+
+    pub(crate) fn path(&self) -> &Arc<Path> {
+        &self.path
+    }
+
+    /// How long it can become and stay readable.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    pub(crate) fn usage(&self) -> &Arc<Usage> {
+        &self.usage
+    }
+
+    /// Its length with what still waits in the chunk.
+    pub(crate) fn len(&self) -> u64 {
+        self.end
+    }
+
+    /// What still waits in the chunk, in bytes.
+    pub(crate) fn buffered(&self) -> u64 {
+        self.end - self.flushed
+    }
+
+    /// For a sync outside the writer's lock.
+    pub(crate) fn file(&self) -> Arc<dyn File> {
+        Arc::clone(&self.file)
+    }
+
+    /// The readers' side, if it was made to be read.
+    pub(crate) fn reader(&self) -> Option<Segment> {
+        Some(Segment {
+            id: self.id,
+            region: Arc::clone(self.map.as_ref()?.region()),
+            buffer: Some(Arc::clone(&self.buffer)),
+            usage: Arc::clone(&self.usage),
+        })
+    }
+
+    /// Appends a record whose sizes have been checked; with `flush`, it and all before it are handed
+    /// to the OS. After an error the segment is as it was.
+    pub(crate) fn append(&mut self, record: &Record<'_>, flush: bool) -> Result<Appended> {
+        let appended = Appended { offset: self.end, len: record.len_at(self.end) };
+        let checksum = if appended.len > DIRECT_LEN {
+            self.append_directly(record, appended)?
+        } else {
+            self.append_to_chunk(record, appended, flush)?
+        };
+        self.end += appended.len;
+        self.records += 1;
+        self.checksum.update(&checksum.to_be_bytes());
+        self.usage.add_record(appended.len);
+        if let Some(map) = &self.map {
+            map.publish(self.flushed);
+        }
+        Ok(appended)
+    }
+
+    fn append_to_chunk(
+        &mut self,
+        record: &Record<'_>,
+        appended: Appended,
+        flush: bool,
+    ) -> Result<u32> {
+        let len = appended.len as usize;
+        if self.chunk.as_mut().is_none_or(|chunk| chunk.spare().len() < len) {
+            self.flush()?;
+            self.start_chunk()?;
+        }
+        let Some(chunk) = &mut self.chunk else { return Err(self.no_room(appended)) };
+        let Some(room) = chunk.spare().get_mut(..len) else { return Err(self.no_room(appended)) };
+        let checksum = record.encode_into(appended.offset, room);
+        if flush {
+            self.write_chunk(len)?;
+        }
+        if let Some(chunk) = &mut self.chunk {
+            chunk.publish(len);
+        }
+        Ok(checksum)
+    }
+
+    /// For a record so large that copying it into a chunk would not pay.
+    fn append_directly(&mut self, record: &Record<'_>, appended: Appended) -> Result<u32> {
+        self.flush()?;
+        let mut head = vec![0; record.head_len_at(appended.offset)];
+        let checksum = record.encode_head_into(appended.offset, &mut head);
+        self.write(&head, appended.offset)?;
+        self.write(record.value, appended.offset + head.len() as u64)?;
+        self.flushed = appended.offset + appended.len;
+        // The chunk's bytes end before this record; the next one starts anew.
+        self.drop_chunk();
+        Ok(checksum)
+    }
+
+    /// Hands all that waits in the chunk to the OS.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        if self.buffered() > 0 {
+            self.write_chunk(0)?;
+        }
+        if let Some(map) = &self.map {
+            map.publish(self.flushed);
+        }
+        Ok(())
+    }
+
+    /// Flushes and makes all of it durable; then clears the write bits. It stays appendable.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.flush()?;
+        self.cut_soil()?;
+        self.file.sync().map_err(Error::io("sync", &*self.path))
+    }
+
+    /// What the manifest says of it once it is finished.
+    pub(crate) fn entry(&self) -> SealedEntry {
+        SealedEntry {
+            id: self.id,
+            len: self.flushed,
+            records: self.records,
+            dead_bytes: self.usage.dead_bytes(),
+            checksum: self.checksum.clone().finalize(),
+        }
+    }
+
+    /// Turns it into a sealed segment at `path`, mapped anew at its exact length. It is finished.
+    pub(crate) fn seal(self, path: &Arc<Path>) -> Result<Segment> {
+        if let Err(error) = self.file.make_read_only() {
+            tracing::warn!(path = %path.display(), %error, "cannot clear a segment's write bits");
+        }
+        let region = match (self.file.map(path, self.flushed), &self.map) {
+            (Ok(region), _) => region,
+            (Err(error), Some(map)) => {
+                // What readers have used so far serves as well; it only reserves more addresses.
+                tracing::warn!(path = %path.display(), %error, "cannot remap a sealed segment");
+                Arc::clone(map.region())
+            }
+            (Err(error), None) => return Err(Error::io("map", &**path)(error)),
+        };
+        Ok(Segment { id: self.id, region, buffer: None, usage: self.usage })
+    }
+
+    /// Writes the chunk's bytes from `flushed` on, with `staged` more than are published.
+    fn write_chunk(&mut self, staged: usize) -> Result<()> {
+        self.cut_soil()?;
+        let Some(bytes) = self.chunk.as_mut().and_then(|c| c.staged(self.flushed, staged)) else {
+            return Err(self.no_room(Appended { offset: self.flushed, len: staged as u64 }));
+        };
+        let len = bytes.len() as u64;
+        if let Err(source) = self.file.write_at(bytes, self.flushed) {
+            return Err(self.soil(source));
+        }
+        self.flushed += len;
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.cut_soil()?;
+        self.file.write_at(bytes, offset).map_err(|source| self.soil(source))
+    }
+
+    /// A write failed: takes back what it left, now or before the next one.
+    fn soil(&mut self, source: std::io::Error) -> Error {
+        self.soiled = true;
+        if let Err(error) = self.cut_soil() {
+            tracing::warn!(path = %self.path.display(), %error, "a failed write is not cut off yet");
+        }
+        Error::Io { action: "append to", path: self.path.to_path_buf(), source }
+    }
+
+    fn cut_soil(&mut self) -> Result<()> {
+        if self.soiled {
+            self.file.set_len(self.flushed).map_err(Error::io("cut", &*self.path))?;
+            self.soiled = false;
+        }
+        Ok(())
+    }
+
+    /// A chunk for the bytes from `end` on. All before them are flushed.
+    fn start_chunk(&mut self) -> Result<()> {
+        let mut readers = self.buffer.chunk.lock();
+        *readers = None;
+        let reused = self.chunk.as_mut().is_some_and(|chunk| chunk.reuse(self.end));
+        if !reused {
+            let chunk = Chunk::new(&self.path, self.end, CHUNK_LEN);
+            self.chunk = Some(chunk.map_err(Error::io("get memory to append to", &*self.path))?);
+        }
+        if self.map.is_some() {
+            *readers = self.chunk.as_ref().map(|chunk| Arc::clone(chunk.region()));
+        }
+        Ok(())
+    }
+
+    fn drop_chunk(&mut self) {
+        *self.buffer.chunk.lock() = None;
+        self.chunk = None;
+    }
+
+    /// Cannot happen while the invariants hold; said as an error rather than a panic.
+    #[cold]
+    fn no_room(&self, appended: Appended) -> Error {
+        let damage = Damage::Length { expected: appended.len, found: 0 };
+        Error::Corrupt { path: self.path.to_path_buf(), offset: appended.offset, damage }
+    }
+}

@@ -1,0 +1,149 @@
+//! Segments: the files of the log as the store holds them in memory.
+//!
+//! [`active`] is the writer's side of the segment that is being appended to, [`scan`] walks the
+//! records of one, [`table`] maps the slots that locations name to segments. A [`Segment`] is the
+//! readers' side of any of them.
+//!
+//! Must not know: keys, the key directory, the manifest.
+
+mod active;
+pub(crate) mod scan;
+mod table;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+pub(crate) use active::{Active, Buffer};
+pub(crate) use table::Table;
+
+use crate::error::{Damage, Error, Result};
+use crate::fs::{Fs, Region};
+use crate::location::SegmentId;
+
+/// A segment as readers see it.
+pub(crate) struct Segment {
+    id: SegmentId,
+    /// A sealed segment's mapping shows all of it; the active one's what the OS has been given.
+    region: Arc<Region>,
+    /// What of the active segment is not in the mapping yet.
+    buffer: Option<Arc<Buffer>>,
+    usage: Arc<Usage>,
+}
+
+/// How much of a segment is of use. Outlives the change from active to sealed.
+#[derive(Default)]
+pub(crate) struct Usage {
+    bytes: AtomicU64,
+    records: AtomicU64,
+    dead_bytes: AtomicU64,
+    /// It holds bytes that cannot be read; compaction leaves it alone.
+    damaged: AtomicBool,
+}
+
+impl Usage {
+    pub(crate) fn add_record(&self, len: u64) {
+        self.bytes.fetch_add(len, Ordering::Relaxed);
+        self.records.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Bytes that stand for no live record, whether or not they are records.
+    pub(crate) fn add_dead(&self, len: u64) {
+        self.dead_bytes.fetch_add(len, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_damaged(&self) {
+        self.damaged.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn dead_bytes(&self) -> u64 {
+        self.dead_bytes.load(Ordering::Relaxed).min(self.bytes())
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+}
+
+/// A record's place in memory: it begins at byte `start` of `region`.
+pub(crate) struct Pin {
+    pub(crate) region: Arc<Region>,
+    pub(crate) start: usize,
+}
+
+impl Pin {
+    /// The offset of the record in its file.
+    pub(crate) fn offset(&self) -> u64 {
+        self.region.base() + self.start as u64
+    }
+
+    /// That the record does not hold what was written.
+    #[cold]
+    pub(crate) fn corrupt(&self, damage: Damage) -> Error {
+        let (path, offset) = (self.region.path().to_path_buf(), self.offset());
+        match damage {
+            Damage::ReservedFlag => {
+                Error::Unsupported { path, offset, feature: "a reserved record flag" }
+            }
+            damage => Error::Corrupt { path, offset, damage },
+        }
+    }
+}
+
+impl Segment {
+    /// Maps the first `len` bytes of a sealed segment's file.
+    pub(crate) fn open(fs: &dyn Fs, path: &Arc<Path>, id: SegmentId, len: u64) -> Result<Self> {
+        let file = fs.open(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::MissingSegment { path: path.to_path_buf() },
+            _ => Error::Io { action: "open", path: path.to_path_buf(), source },
+        })?;
+        let found = file.len().map_err(Error::io("read the length of", &**path))?;
+        if found < len {
+            let damage = Damage::Length { expected: len, found };
+            return Err(Error::Inconsistent { path: path.to_path_buf(), damage });
+        }
+        let region = file.map(path, len).map_err(Error::io("map", &**path))?;
+        Ok(Segment { id, region, buffer: None, usage: Arc::default() })
+    }
+
+    pub(crate) fn id(&self) -> SegmentId {
+        self.id
+    }
+
+    pub(crate) fn path(&self) -> &Arc<Path> {
+        self.region.path()
+    }
+
+    pub(crate) fn usage(&self) -> &Arc<Usage> {
+        &self.usage
+    }
+
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        &self.region
+    }
+
+    /// All readable bytes of a sealed segment.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.region.get_from(0).unwrap_or_default()
+    }
+
+    /// Holds the memory in which the record at `offset` lies. The active segment is looked at in
+    /// its mapping first; only what is not there yet takes the buffer's lock.
+    #[inline]
+    pub(crate) fn pin(&self, offset: u64) -> Pin {
+        match &self.buffer {
+            Some(buffer) if offset >= self.region.published() as u64 => {
+                buffer.pin(&self.region, offset)
+            }
+            _ => Pin { region: Arc::clone(&self.region), start: offset as usize },
+        }
+    }
+}

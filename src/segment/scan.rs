@@ -1,0 +1,193 @@
+//! Walks the records of a segment in the order of the log, past damage where that is sound.
+//!
+//! The rules (docs/design.md, "Recovery"):
+//! - In a **sealed** segment a bad record is stepped over only if a good record or the end of the
+//!   bytes stands at the end that its sizes claim; else the rest is unreadable. Never byte by byte:
+//!   values may contain records.
+//! - In the **log's tail** the first bad record ends it. Zeros are its normal end.
+//! - An **adopted last** file is sealed, except that a record cut short by the end of the file, or
+//!   zeros up to there, end it as they end a tail.
+//! - A run of batch records counts only if it begins with a first and ends with a last.
+//!
+//! Must not know: files, keys' meaning, liveness.
+
+use crate::error::Damage;
+use crate::record::{BatchPart, Frame, HEADER_LEN};
+
+/// Whose rules apply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Rules {
+    Sealed,
+    AdoptedLast,
+    Tail,
+}
+
+/// What the walk comes upon.
+pub(crate) enum Found<'a> {
+    /// A sound record that counts.
+    Record { offset: u64, frame: Frame<'a> },
+    /// A bad record whose extent is certain.
+    Bad { offset: u64, frame: Frame<'a>, damage: Damage },
+    /// A sound record of a batch that is not whole: it does not count.
+    Unapplied { offset: u64, frame: Frame<'a> },
+    /// Everything from here on is lost.
+    Unreadable { offset: u64, damage: Damage },
+}
+
+/// How the walk ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Summary {
+    /// Where the last record that the walk understood ends.
+    pub(crate) end: u64,
+    /// What stands there, unless it is the end of the bytes.
+    pub(crate) ending: Ending,
+    /// Records met, whatever became of them.
+    pub(crate) records: u64,
+    /// CRC-32 over their CRC fields.
+    pub(crate) checksum: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ending {
+    Whole,
+    Zeros,
+    Bad(Damage),
+}
+
+/// Shows `sink` everything in `bytes`, a segment from its first byte on, until it fails.
+pub(crate) fn walk<'a, E>(
+    bytes: &'a [u8],
+    rules: Rules,
+    mut sink: impl FnMut(Found<'a>) -> Result<(), E>,
+) -> Result<Summary, E> {
+    let mut checksum = crc32fast::Hasher::new();
+    let mut summary = Summary { end: 0, ending: Ending::Whole, records: 0, checksum: 0 };
+    let mut run = Run::default();
+    while summary.end < bytes.len() as u64 {
+        let offset = summary.end;
+        let frame = match read(bytes, offset) {
+            Ok(frame) => {
+                run.push(offset, frame, &mut sink)?;
+                frame
+            }
+            Err((frame, damage)) => {
+                run.discard(&mut sink)?;
+                match (stop(bytes, offset, frame, damage, rules), frame) {
+                    (None, Some(frame)) => {
+                        sink(Found::Bad { offset, frame, damage })?;
+                        frame
+                    }
+                    (ending, _) => {
+                        summary.ending = ending.unwrap_or(Ending::Bad(damage));
+                        break;
+                    }
+                }
+            }
+        };
+        summary.end += frame.len();
+        summary.records += 1;
+        checksum.update(&frame.checksum().to_be_bytes());
+    }
+    run.discard(&mut sink)?;
+    if let (Ending::Bad(damage), false) = (summary.ending, ends_as_tail(summary.ending, rules)) {
+        sink(Found::Unreadable { offset: summary.end, damage })?;
+    }
+    summary.checksum = checksum.finalize();
+    Ok(summary)
+}
+
+/// The sound record at `offset`, or what is wrong and, if its sizes fit, its frame.
+fn read(bytes: &[u8], offset: u64) -> Result<Frame<'_>, (Option<Frame<'_>>, Damage)> {
+    let rest = bytes.get(offset as usize..).unwrap_or_default();
+    let frame = Frame::read(rest, offset).map_err(|damage| (None, damage))?;
+    match frame.verify() {
+        Ok(()) => Ok(frame),
+        Err(damage) => Err((Some(frame), damage)),
+    }
+}
+
+/// Whether a bad record ends the walk, and as what. `None`: it can be stepped over.
+fn stop(
+    bytes: &[u8],
+    offset: u64,
+    frame: Option<Frame<'_>>,
+    damage: Damage,
+    rules: Rules,
+) -> Option<Ending> {
+    let rest = &bytes[offset as usize..];
+    if rules != Rules::Sealed && is_zeros(rest) {
+        return Some(Ending::Zeros);
+    }
+    let bad = Ending::Bad(damage);
+    let Some(frame) = frame else { return Some(bad) };
+    if rules == Rules::Tail {
+        return Some(bad);
+    }
+    let claimed_end = offset + frame.len();
+    let confirmed = damage == Damage::ReservedFlag
+        || claimed_end == bytes.len() as u64
+        || matches!(read(bytes, claimed_end), Ok(_) | Err((_, Damage::ReservedFlag)));
+    if confirmed { None } else { Some(Ending::Bad(Damage::Unreadable { bytes: rest.len() as u64 })) }
+}
+
+/// Whether a walk that ends so leaves a tail to set aside rather than damage.
+pub(crate) fn ends_as_tail(ending: Ending, rules: Rules) -> bool {
+    match (ending, rules) {
+        (Ending::Whole, _) => true,
+        (Ending::Zeros, _) | (_, Rules::Tail) => rules != Rules::Sealed,
+        (Ending::Bad(damage), Rules::AdoptedLast) => matches!(damage, Damage::Length { .. }),
+        (Ending::Bad(_), Rules::Sealed) => false,
+    }
+}
+
+fn is_zeros(bytes: &[u8]) -> bool {
+    // The header first: nearly every record that is not zeros shows it there.
+    let (head, rest) = bytes.split_at(bytes.len().min(HEADER_LEN));
+    head.iter().all(|&b| b == 0) && rest.iter().all(|&b| b == 0)
+}
+
+/// The batch records since the last `First`, which count when its `Last` comes.
+#[derive(Default)]
+struct Run<'a> {
+    pending: Vec<(u64, Frame<'a>)>,
+}
+
+impl<'a> Run<'a> {
+    fn push<E>(
+        &mut self,
+        offset: u64,
+        frame: Frame<'a>,
+        sink: &mut impl FnMut(Found<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let open = !self.pending.is_empty();
+        match frame.batch() {
+            BatchPart::Single => {
+                self.discard(sink)?;
+                sink(Found::Record { offset, frame })
+            }
+            BatchPart::First => {
+                self.discard(sink)?;
+                self.pending.push((offset, frame));
+                Ok(())
+            }
+            BatchPart::Middle if open => {
+                self.pending.push((offset, frame));
+                Ok(())
+            }
+            BatchPart::Last if open => {
+                self.pending.push((offset, frame));
+                let mut run = self.pending.drain(..);
+                run.try_for_each(|(offset, frame)| sink(Found::Record { offset, frame }))
+            }
+            BatchPart::Middle | BatchPart::Last => sink(Found::Unapplied { offset, frame }),
+        }
+    }
+
+    fn discard<E>(
+        &mut self,
+        sink: &mut impl FnMut(Found<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut run = self.pending.drain(..);
+        run.try_for_each(|(offset, frame)| sink(Found::Unapplied { offset, frame }))
+    }
+}

@@ -1,0 +1,112 @@
+//! The table of segments: which segment the slot of a location means.
+//!
+//! Invariants (docs/design.md, "Key directory"):
+//! - A location in the key directory names a slot that is taken; who reads one under its shard's
+//!   lock and pins the segment before letting go of the lock always finds it.
+//! - [`Table::retire`] is the one gate through which a segment leaves; no location may name it then.
+//! - A slot is used again only when nobody holds the memory of the segment that was in it. So who
+//!   keeps a location beyond the lock and holds the memory never meets another segment there.
+
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::{Pin, Segment};
+use crate::fs::Region;
+use crate::location::{Location, SegmentSlot};
+
+type Slots = Vec<Option<Arc<Segment>>>;
+
+pub(crate) struct Table {
+    slots: ArcSwap<Slots>,
+    /// Also serialises changes of `slots`.
+    retired: Mutex<Vec<Leaving>>,
+}
+
+struct Leaving {
+    slot: SegmentSlot,
+    region: Weak<Region>,
+}
+
+/// Segments that are gone from the store but whose memory readers still hold.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Retired {
+    pub(crate) segments: usize,
+    pub(crate) bytes: u64,
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        Table { slots: ArcSwap::default(), retired: Mutex::default() }
+    }
+
+    /// Gives the segment a slot; `None` if all are taken.
+    pub(crate) fn add(&self, segment: Arc<Segment>) -> Option<SegmentSlot> {
+        let mut retired = self.retired.lock();
+        let free = retired.iter().position(|leaving| leaving.region.strong_count() == 0);
+        let slot = match free {
+            Some(index) => retired.swap_remove(index).slot,
+            None => SegmentSlot::from_index(self.slots.load().len())?,
+        };
+        self.put(slot, Some(segment));
+        Some(slot)
+    }
+
+    /// Puts another view of the same file in a slot, as when the active segment is sealed. Its
+    /// offsets mean the same records.
+    pub(crate) fn replace(&self, slot: SegmentSlot, segment: Arc<Segment>) {
+        let _changes = self.retired.lock();
+        self.put(slot, Some(segment));
+    }
+
+    /// Takes a segment out. No location names it any more.
+    pub(crate) fn retire(&self, slot: SegmentSlot) {
+        let mut retired = self.retired.lock();
+        if let Some(segment) = self.get(slot) {
+            retired.push(Leaving { slot, region: Arc::downgrade(segment.region()) });
+            self.put(slot, None);
+        }
+    }
+
+    pub(crate) fn get(&self, slot: SegmentSlot) -> Option<Arc<Segment>> {
+        self.slots.load().get(slot.index())?.clone()
+    }
+
+    /// All segments with their slots, in id order.
+    pub(crate) fn list(&self) -> Vec<(SegmentSlot, Arc<Segment>)> {
+        let slots = self.slots.load();
+        let taken = slots.iter().enumerate().filter_map(|(index, segment)| {
+            Some((SegmentSlot::from_index(index)?, Arc::clone(segment.as_ref()?)))
+        });
+        let mut list: Vec<_> = taken.collect();
+        list.sort_by_key(|(_, segment)| segment.id());
+        list
+    }
+
+    /// Holds the memory of the record at `location`, which an entry of the key directory names now.
+    #[inline]
+    pub(crate) fn pin(&self, location: Location) -> Option<Pin> {
+        let slots = self.slots.load();
+        Some(slots.get(location.slot().index())?.as_ref()?.pin(location.offset()))
+    }
+
+    pub(crate) fn retired(&self) -> Retired {
+        let held = |leaving: &Leaving| leaving.region.upgrade().map(|r| r.published() as u64);
+        let retired = self.retired.lock();
+        let held = retired.iter().filter_map(held);
+        held.fold(Retired::default(), |sum, bytes| Retired {
+            segments: sum.segments + 1,
+            bytes: sum.bytes + bytes,
+        })
+    }
+
+    fn put(&self, slot: SegmentSlot, segment: Option<Arc<Segment>>) {
+        let mut slots = Slots::clone(&self.slots.load());
+        if slots.len() <= slot.index() {
+            slots.resize(slot.index() + 1, None);
+        }
+        slots[slot.index()] = segment;
+        self.slots.store(Arc::new(slots));
+    }
+}

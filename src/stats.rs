@@ -1,0 +1,24 @@
+//! What a store can say of itself.
+
+/// Figures of a store at one moment; parts of it may be a write apart from each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Keys, expired ones that no compaction has met included.
+    pub keys: usize,
+    /// Segment files.
+    pub segments: usize,
+    /// Bytes in the segment files, and in the append buffer.
+    pub bytes: u64,
+    /// Of these, bytes of records that are stale, deleted or tombstones. Compaction can free them,
+    /// except in damaged segments.
+    pub dead_bytes: u64,
+    /// Bytes that wait in the append buffer.
+    pub buffered_bytes: u64,
+    /// Bytes of memory of the key directory.
+    pub key_directory_bytes: usize,
+    /// Segments that compaction has removed but values in the hands of readers keep on disk.
+    pub pinned_segments: usize,
+    /// Their bytes.
+    pub pinned_bytes: u64,
+}

@@ -1,0 +1,270 @@
+//! [`Store`]: the face. Wiring only.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::clock::{Clock, SystemTimeSource, TimeSource};
+use crate::compact::{self, CompactionReport};
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::fs::{Fs, Lock, OsFs};
+use crate::index::{Hit, Index};
+use crate::keys::Keys;
+use crate::log::Log;
+use crate::options::{EmptyValues, Options};
+use crate::recover::{self, RecoveryReport};
+use crate::stats::Stats;
+use crate::value::Value;
+
+/// An open store. A cheap handle: clone it, send it, share it. Any number of threads may read beside
+/// one that writes; writers take turns, and readers wait for none of them.
+///
+/// Dropping the last handle closes the store as [`Store::close`] does, and logs what fails.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    log: Log,
+    closed: AtomicBool,
+    /// Taken for a compaction's length; before the writer's lock.
+    compaction: Mutex<()>,
+    empty_values: EmptyValues,
+    report: RecoveryReport,
+    lock: Mutex<Option<Box<dyn Lock>>>,
+}
+
+/// What a store stands on: the real thing, or a test's.
+pub(crate) struct Ground {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) time: Box<dyn TimeSource>,
+    /// Ones where the key hash may have bits.
+    pub(crate) hash_mask: u64,
+}
+
+impl Default for Ground {
+    fn default() -> Self {
+        Ground { fs: Arc::new(OsFs), time: Box::new(SystemTimeSource), hash_mask: u64::MAX }
+    }
+}
+
+impl Store {
+    /// Opens the store in `dir`, or makes one there, with the default [`Options`].
+    ///
+    /// A directory of plain Bitcask data files (`00000001.data`, …) without a manifest is adopted. After
+    /// a crash, what the last owner wrote is recovered up to the first record that is not whole;
+    /// [`Store::recovery_report`] says what was found.
+    ///
+    /// **The files belong to the store while it is open.** They are mapped into memory: another program
+    /// that truncates one makes this process die of a bus error when it reads there, and one that edits
+    /// them in place changes values in hand, as with LMDB. A lock file keeps other stores out, but
+    /// nothing stops `truncate` or `dd`.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if the store is open already, here or in another process; [`Error::Inconsistent`],
+    /// [`Error::MissingSegment`] and [`Error::MissingManifest`] if the directory is not as it was left;
+    /// [`Error::Unsupported`] if a newer version wrote it; [`Error::Io`]. Nothing is lost by an opening
+    /// that fails.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(dir)
+    }
+
+    pub(crate) fn open_with(dir: &Path, options: &Options) -> Result<Self> {
+        Self::open_on(Ground::default(), dir, options)
+    }
+
+    pub(crate) fn open_on(ground: Ground, dir: &Path, options: &Options) -> Result<Self> {
+        options.check()?;
+        let directory = Directory::new(dir);
+        let Ground { fs, time, hash_mask } = ground;
+        if options.create {
+            fs.create_dir_all(dir).map_err(Error::io("make the directory", dir))?;
+        }
+        let lock = fs.lock(&directory.lock()).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::NotFound { path: dir.to_path_buf() },
+            _ => Error::Io { action: "lock", path: directory.lock(), source },
+        })?;
+        let lock = lock.ok_or_else(|| Error::Locked { path: directory.lock() })?;
+        let recovered = recover::recover(&fs, &directory, options, hash_mask)?;
+        let recover::Recovered { commits, index, report } = recovered;
+        let inner = Inner {
+            log: Log::new(fs, directory, commits, index, Clock::new(time), options),
+            closed: AtomicBool::new(false),
+            compaction: Mutex::new(()),
+            empty_values: options.empty_values,
+            report,
+            lock: Mutex::new(Some(lock)),
+        };
+        Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// The value of `key`, without a copy; `None` if it has none. Waits for no writer: at most for the
+    /// change of one entry.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the key's record is not what was written: never wrong bytes, never
+    /// `None`. See [`crate::Verify`] for when that is looked at. [`Error::Closed`].
+    #[inline]
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        let hit = self.inner.find(key.as_ref())?;
+        Ok(hit.map(|hit| Value::new(hit.region, hit.value)))
+    }
+
+    /// Whether `key` has a value. Costs what [`Store::get`] does, and fails as it does.
+    pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        Ok(self.inner.find(key.as_ref())?.is_some())
+    }
+
+    /// Gives `key` a value; readers see it when this returns. An empty value deletes the key, unless
+    /// [`crate::Options::empty_values`] says otherwise. What survives which crash when this has
+    /// returned is said by [`crate::Durability`].
+    ///
+    /// # Errors
+    /// [`Error::KeyTooLong`], [`Error::ValueTooLong`], [`Error::Closed`], [`Error::Poisoned`] and
+    /// [`Error::Io`] (a full disk, say), after which the store is as before the call and can be used.
+    /// Only if the failure is that of a sync (the error is then [`Error::Poisoned`]) may the value be
+    /// there all the same.
+    pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        let (key, value) = (key.as_ref(), value.as_ref());
+        match (value.is_empty(), self.inner.empty_values) {
+            (true, EmptyValues::Delete) => self.inner.log.delete(key).map(drop),
+            (is_empty, _) => self.inner.log.put(key, value, is_empty),
+        }
+    }
+
+    /// Removes `key` and answers whether it was there. If it was not, nothing is written. Survives
+    /// what a put does, and fails as it does.
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        self.inner.log.delete(key.as_ref())
+    }
+
+    /// How many keys there are. Counts expired ones that no compaction has met yet.
+    pub fn len(&self) -> usize {
+        self.inner.index().keydir.len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All keys, in no order.
+    pub fn keys(&self) -> Keys<'_> {
+        Keys::new(&self.inner)
+    }
+
+    /// Rewrites the store so that its files hold live records only, and returns the space of the rest.
+    /// Readers and the writer go on meanwhile. Takes effect in one step: a crash leaves the store as
+    /// before it or as after it. While it runs it needs the disk space of the live records a second
+    /// time, and about 40 bytes of memory for each.
+    ///
+    /// Segments that hold damage are kept as they are and named in the report. A store in which nothing
+    /// is dead is left alone. A second call waits for the first.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Corrupt`], after which the store is as before; [`Error::Poisoned`];
+    /// [`Error::Closed`].
+    pub fn compact(&self) -> Result<CompactionReport> {
+        let _one_at_a_time = self.inner.compaction.lock();
+        compact::run(&self.inner.log)
+    }
+
+    /// Hands everything written so far to the operating system: it survives the end of this process.
+    pub fn flush(&self) -> Result<()> {
+        self.inner.log.flush()
+    }
+
+    /// Makes everything written so far durable: it survives a power loss. If this fails the store is
+    /// poisoned: nobody knows what reached the disk, writes are refused, reads go on.
+    pub fn sync(&self) -> Result<()> {
+        self.inner.log.sync()
+    }
+
+    /// Figures about the store.
+    pub fn stats(&self) -> Stats {
+        let index = self.inner.index();
+        let segments = index.segments.list();
+        let retired = index.segments.retired();
+        Stats {
+            keys: index.keydir.len(),
+            segments: segments.len(),
+            bytes: segments.iter().map(|(_, segment)| segment.usage().bytes()).sum(),
+            dead_bytes: segments.iter().map(|(_, segment)| segment.usage().dead_bytes()).sum(),
+            buffered_bytes: self.inner.log.buffered(),
+            key_directory_bytes: index.keydir.memory(),
+            pinned_segments: retired.segments,
+            pinned_bytes: retired.bytes,
+        }
+    }
+
+    /// The store's directory.
+    pub fn path(&self) -> &Path {
+        self.inner.log.directory.path()
+    }
+
+    /// What opening the store found.
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.inner.report
+    }
+
+    /// Flushes, syncs and seals, so that the next opening has nothing to recover, and lets go of the
+    /// directory. Waits for a compaction that runs. Other handles answer [`Error::Closed`] from now
+    /// on; values in hand stay valid. Closing a closed store does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Poisoned`]; the store is closed all the same, and the next opening
+    /// recovers what reached the disk.
+    pub fn close(self) -> Result<()> {
+        self.inner.close()
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.path())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(crate) fn index(&self) -> &Index {
+        &self.log.index
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.log.clock.now()
+    }
+
+    #[inline]
+    fn find(&self, key: &[u8]) -> Result<Option<Hit>> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Error::Closed);
+        }
+        let hit = self.log.index.find(key)?;
+        Ok(hit.filter(|hit| hit.expires_at.is_none_or(|at| at > self.now())))
+    }
+
+    fn close(&self) -> Result<()> {
+        let _no_compaction = self.compaction.lock();
+        let closed = self.log.close();
+        self.closed.store(true, Ordering::Relaxed);
+        self.lock.lock().take();
+        closed.map(drop)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            let path = self.log.directory.path().display();
+            tracing::error!(%path, %error, "closing a dropped store failed");
+        }
+    }
+}
