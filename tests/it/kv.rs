@@ -1,0 +1,1 @@
+//! `kv` as a person uses it.
