@@ -125,12 +125,7 @@ pub(crate) fn create_manifest(
 }
 
 /// Writes a whole file anew, durable but for its name.
-fn write_file(
-    fs: &dyn Fs,
-    path: &std::path::Path,
-    bytes: &[u8],
-    poison: &Poison,
-) -> Result<()> {
+fn write_file(fs: &dyn Fs, path: &std::path::Path, bytes: &[u8], poison: &Poison) -> Result<()> {
     match fs.remove(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(Error::io("remove the old", path)(error));
@@ -144,7 +139,9 @@ fn write_file(
 
 fn random_nonce(directory: &Directory) -> Result<u64> {
     getrandom::u64().map_err(|error| {
-        Error::io("get random bytes for the manifest of", directory.path())(std::io::Error::other(error))
+        Error::io("get random bytes for the manifest of", directory.path())(std::io::Error::other(
+            error,
+        ))
     })
 }
 
@@ -153,6 +150,8 @@ pub(crate) fn random_seed(directory: &Directory) -> Result<[u8; 16]> {
     let mut seed = [0; 16];
     match getrandom::fill(&mut seed) {
         Ok(()) => Ok(seed),
-        Err(error) => Err(Error::io("get random bytes for", directory.path())(std::io::Error::other(error))),
+        Err(error) => {
+            Err(Error::io("get random bytes for", directory.path())(std::io::Error::other(error)))
+        }
     }
 }

@@ -95,7 +95,9 @@ pub enum Error {
     },
 
     /// The key is longer than a record can hold.
-    #[error("a key of {len} bytes is longer than {max}, the most a record holds: shorten or hash it")]
+    #[error(
+        "a key of {len} bytes is longer than {max}, the most a record holds: shorten or hash it"
+    )]
     KeyTooLong {
         /// The key's length in bytes.
         len: usize,
@@ -143,7 +145,9 @@ pub enum Error {
 
     /// An earlier sync or rename failed, so nobody knows what is on disk. Reads go on; writes are
     /// refused until the store is opened again, which recovers what reached the disk.
-    #[error("writes are refused since an earlier failure ({cause}): close the store and open it again")]
+    #[error(
+        "writes are refused since an earlier failure ({cause}): close the store and open it again"
+    )]
     Poisoned {
         /// The failure.
         #[source]

@@ -30,6 +30,10 @@ pub(crate) struct Index {
 /// A reader's record.
 pub(crate) struct Hit {
     pub(crate) region: Arc<Region>,
+    pub(crate) extent: Extent,
+}
+
+pub(crate) struct Extent {
     /// Of the value, in the region.
     pub(crate) value: Range<usize>,
     pub(crate) expires_at: Option<u64>,
@@ -38,7 +42,7 @@ pub(crate) struct Hit {
 /// The entry that a writer replaces.
 pub(crate) struct Existing {
     pub(crate) location: Location,
-    /// The record's length; `None` if it cannot be read.
+    /// The record's length, as far as it can be told.
     pub(crate) len: Option<u64>,
     pub(crate) expires_at: Option<u64>,
 }
@@ -59,9 +63,7 @@ impl Index {
         let candidates = self.candidates(hash);
         for (location, pin) in candidates {
             match self.read_candidate(hash, key, location, &pin) {
-                Ok(Some((value, expires_at))) => {
-                    return Ok(Some(Hit { region: pin.region, value, expires_at }));
-                }
+                Ok(Some(extent)) => return Ok(Some(Hit { region: pin.region, extent })),
                 Ok(None) => {}
                 Err(damage) => return Err(pin.corrupt(damage)),
             }
@@ -74,21 +76,22 @@ impl Index {
     pub(crate) fn find_for_write(&self, hash: u64, key: &[u8]) -> Option<Existing> {
         let mut unreadable = None;
         for (location, pin) in self.candidates(hash) {
-            let frame = match read_frame(&pin) {
+            let (len, verdict) = match read_frame(&pin) {
                 Ok(frame) if frame.key() == key => {
                     let (len, expires_at) = (Some(frame.len()), frame.expires_at());
                     return Some(Existing { location, len, expires_at });
                 }
-                Ok(frame) => frame.verify(),
-                Err(damage) => Err(damage),
+                Ok(frame) => (Some(frame.len()), frame.verify()),
+                Err(damage) => (None, Err(damage)),
             };
-            if let Err(damage) = frame {
-                unreadable = Some((location, pin.corrupt(damage)));
+            if let Err(damage) = verdict {
+                let existing = Existing { location, len, expires_at: None };
+                unreadable = Some((existing, pin.corrupt(damage)));
             }
         }
-        let (location, error) = unreadable?;
+        let (existing, error) = unreadable?;
         tracing::warn!(%error, "replacing a record that cannot be read");
-        Some(Existing { location, len: None, expires_at: None })
+        Some(existing)
     }
 
     /// The one way to change what a key's entry says, used by writers, recovery and compaction. With
@@ -146,7 +149,7 @@ impl Index {
         key: &[u8],
         location: Location,
         pin: &Pin,
-    ) -> Result<Option<(Range<usize>, Option<u64>)>, Damage> {
+    ) -> Result<Option<Extent>, Damage> {
         let frame = read_frame(pin)?;
         let is_same = frame.key() == key;
         let must_verify = match self.verify {
@@ -165,7 +168,8 @@ impl Index {
             return Ok(None);
         }
         let value = frame.value_range();
-        Ok(Some((pin.start + value.start..pin.start + value.end, frame.expires_at())))
+        let value = pin.start + value.start..pin.start + value.end;
+        Ok(Some(Extent { value, expires_at: frame.expires_at() }))
     }
 }
 

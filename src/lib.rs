@@ -21,6 +21,8 @@ mod recover;
 mod segment;
 mod stats;
 mod store;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use compact::CompactionReport;

@@ -324,7 +324,7 @@ impl Log {
     fn small_newest(&self) -> Option<(SegmentSlot, Arc<Segment>)> {
         let (slot, segment) = self.index.segments.list().pop()?;
         let limit = TAKE_UP_BELOW.min(self.segment_size / 2);
-        if segment.bytes().len() as u64 >= limit || segment.usage().is_damaged() {
+        if segment.bytes().len() as u64 >= limit {
             return None;
         }
         let sound = scan::walk(segment.bytes(), Rules::Sealed, |found| match found {

@@ -260,9 +260,7 @@ impl<'a> Frame<'a> {
         let layout = Layout::new(key_len, header.value_size.get() as usize, flags, offset);
         match bytes.get(..layout.len) {
             Some(bytes) => Ok(Frame { header, bytes, layout, key_len, flags }),
-            None => {
-                Err(Damage::Length { expected: layout.len as u64, found: bytes.len() as u64 })
-            }
+            None => Err(Damage::Length { expected: layout.len as u64, found: bytes.len() as u64 }),
         }
     }
 

@@ -112,7 +112,7 @@ impl Store {
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         let hit = self.inner.find(key.as_ref())?;
-        Ok(hit.map(|hit| Value::new(hit.region, hit.value)))
+        Ok(hit.map(|hit| Value::new(hit.region, hit.extent.value)))
     }
 
     /// Whether `key` has a value. Costs what [`Store::get`] does, and fails as it does.
@@ -248,7 +248,7 @@ impl Inner {
             return Err(Error::Closed);
         }
         let hit = self.log.index.find(key)?;
-        Ok(hit.filter(|hit| hit.expires_at.is_none_or(|at| at > self.now())))
+        Ok(hit.filter(|hit| hit.extent.expires_at.is_none_or(|at| at > self.now())))
     }
 
     fn close(&self) -> Result<()> {

@@ -8,7 +8,6 @@ pub(crate) struct Facts {
     pub(crate) id: SegmentId,
     pub(crate) bytes: u64,
     pub(crate) dead_bytes: u64,
-    pub(crate) damaged: bool,
 }
 
 /// Which segments to rewrite, and into how many at most.
@@ -21,19 +20,18 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// A full compaction: every segment that can be read, unless nothing would be gained.
+    /// A full compaction: every segment, unless nothing would be gained.
     pub(crate) fn full(segments: &[Facts], segment_size: u64) -> Self {
-        let sound: Vec<_> = segments.iter().filter(|facts| !facts.damaged).collect();
-        let bytes: u64 = sound.iter().map(|facts| facts.bytes).sum();
-        let dead: u64 = sound.iter().map(|facts| facts.dead_bytes).sum();
+        let bytes: u64 = segments.iter().map(|facts| facts.bytes).sum();
+        let dead: u64 = segments.iter().map(|facts| facts.dead_bytes).sum();
         let live_segments = (bytes - dead).div_ceil(segment_size);
         // A segment may end early for want of room for the next record.
-        let mergeable = sound.iter().filter(|facts| facts.bytes < segment_size / 2).count() > 1;
-        if dead == 0 && !(mergeable && sound.len() as u64 > live_segments) {
+        let mergeable = segments.iter().filter(|facts| facts.bytes < segment_size / 2).count() > 1;
+        if dead == 0 && !(mergeable && segments.len() as u64 > live_segments) {
             return Plan { inputs: Vec::new(), outputs: 0 };
         }
         Plan {
-            inputs: sound.iter().map(|facts| facts.id).collect(),
+            inputs: segments.iter().map(|facts| facts.id).collect(),
             outputs: live_segments.saturating_add(1),
         }
     }
@@ -44,7 +42,7 @@ mod tests {
     use super::*;
 
     fn facts(id: u64, bytes: u64, dead_bytes: u64) -> Facts {
-        Facts { id: SegmentId::new(id), bytes, dead_bytes, damaged: false }
+        Facts { id: SegmentId::new(id), bytes, dead_bytes }
     }
 
     fn inputs(segments: &[Facts]) -> Vec<u64> {
@@ -58,11 +56,9 @@ mod tests {
     }
 
     #[test]
-    fn any_dead_byte_or_two_small_segments_bring_in_every_sound_segment() {
+    fn any_dead_byte_or_two_small_segments_bring_in_every_segment() {
         assert_eq!(inputs(&[facts(1, 90, 0), facts(2, 100, 1)]), [1, 2]);
         assert_eq!(inputs(&[facts(1, 100, 0), facts(2, 10, 0), facts(3, 10, 0)]), [1, 2, 3]);
-        let damaged = Facts { damaged: true, ..facts(2, 50, 20) };
-        assert_eq!(inputs(&[facts(1, 90, 30), damaged, facts(3, 9, 0)]), [1, 3]);
     }
 
     #[test]

@@ -35,7 +35,6 @@ pub(crate) fn run(log: &Log) -> Result<CompactionReport> {
         id: segment.id(),
         bytes: segment.usage().bytes(),
         dead_bytes: segment.usage().dead_bytes(),
-        damaged: segment.usage().is_damaged(),
     };
     let before: Vec<_> = log.index.segments.list().iter().map(facts).collect();
     let plan = Plan::full(&before, log.segment_size());
@@ -52,9 +51,6 @@ pub(crate) fn run(log: &Log) -> Result<CompactionReport> {
     for (_, segment) in &segments {
         report.records_before += segment.usage().records();
         report.bytes_before += segment.usage().bytes();
-        if segment.usage().is_damaged() {
-            report.segments_kept.push(segment.path().to_path_buf());
-        }
     }
     (report.records_after, report.bytes_after) = (report.records_before, report.bytes_before);
     if plan.inputs.is_empty() {
@@ -116,7 +112,6 @@ impl Copying<'_> {
                 continue;
             }
             if !self.is_sound(*slot, segment)? {
-                segment.usage().set_damaged();
                 report.segments_kept.push(segment.path().to_path_buf());
                 continue;
             }

@@ -7,6 +7,8 @@
 //! Must not know: records, segments, file names.
 
 mod os;
+#[cfg(test)]
+pub(crate) mod sim;
 
 use std::ffi::OsString;
 use std::io;

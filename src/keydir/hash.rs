@@ -40,5 +40,11 @@ mod tests {
         assert_ne!(KeyHasher::new(&[0; 16], u64::MAX).hash(b"key"), hasher.hash(b"key"));
     }
 
-    const HASHES: [u64; 5] = [0, 0, 0, 0, 0];
+    const HASHES: [u64; 5] = [
+        0xabac_0158_050f_c4dc,
+        0xc9f4_9bf3_7d57_ca93,
+        0x3690_9511_8d29_9a8e,
+        0xf464_aeb2_6734_9c8c,
+        0x9d19_9062_b7bb_b3a8,
+    ];
 }

@@ -24,7 +24,7 @@ use crate::error::{Damage, Error, Result};
 use crate::fs::{File, Fs, Region};
 use crate::index::Index;
 use crate::keydir::KeyHasher;
-use crate::location::{Location, SegmentId, SegmentSlot};
+use crate::location::{Location, SegmentId};
 use crate::manifest::{Manifest, Refusal, SealedEntry};
 use crate::options::{Options, Recovery};
 use crate::record::Frame;
@@ -113,34 +113,49 @@ impl Recovering<'_> {
     /// Takes over a directory of bare data files, or makes a new store of an empty one.
     fn adopt(&mut self, mut manifest: Manifest, data: &[SegmentId]) -> Result<Manifest> {
         self.report.adopted = !data.is_empty();
-        for (n, &id) in data.iter().enumerate() {
-            let rules = if n + 1 == data.len() { Rules::AdoptedLast } else { Rules::Sealed };
+        for &id in data {
             let path = self.directory.data(id);
             let file = self.open(&path)?;
-            let len = file.len().map_err(Error::io("read the length of", &*path))?;
+            let mut len = file.len().map_err(Error::io("read the length of", &*path))?;
             // The manifest may name only what is durable, and nobody knows who wrote this.
             file.sync().map_err(Error::io("sync", &*path))?;
-            let segment = Segment::open(self.fs, &path, id, len)?;
-            let (slot, summary) = self.index_segment(Arc::new(segment), rules)?;
-            let mut listed = len;
-            if scan::ends_as_tail(summary.ending, rules) && summary.end < len {
-                self.set_aside(id, &path, &*file, summary, len)?;
-                listed = summary.end;
+            if Some(&id) == data.last() {
+                len = self.cut_adopted(id, &path, &*file, len)?;
             }
+            let segment = Arc::new(Segment::open(self.fs, &path, id, len)?);
+            let summary = self.index_segment(&segment)?;
             if let Err(error) = file.make_read_only() {
                 tracing::warn!(path = %path.display(), %error, "cannot clear the write bits");
             }
-            let dead_bytes = self.dead_bytes(slot).min(listed);
             manifest.sealed.push(SealedEntry {
                 id,
-                len: listed,
+                len,
                 records: summary.records,
-                dead_bytes,
+                dead_bytes: segment.usage().dead_bytes(),
                 checksum: summary.checksum,
             });
         }
         commit::create_manifest(self.fs, self.directory, &mut manifest)?;
         Ok(manifest)
+    }
+
+    /// Sets aside what a torn write left at the end of the last adopted file. Answers the length of
+    /// what stands before it. The file itself stays as it is.
+    fn cut_adopted(
+        &mut self,
+        id: SegmentId,
+        path: &Arc<Path>,
+        file: &dyn File,
+        len: u64,
+    ) -> Result<u64> {
+        let region = file.map(path, len).map_err(Error::io("map", &**path))?;
+        let bytes = region.get_from(0).unwrap_or_default();
+        let summary = scan::walk(bytes, Rules::AdoptedLast, |_| Ok::<_, Error>(()))?;
+        if !scan::ends_as_tail(summary.ending, Rules::AdoptedLast) || summary.end == len {
+            return Ok(len);
+        }
+        self.set_aside(id, path, file, summary, len)?;
+        Ok(summary.end)
     }
 
     /// Scans the sealed segments into the key directory, oldest first.
@@ -151,33 +166,29 @@ impl Recovering<'_> {
         });
         let segments = segments.collect::<Result<Vec<_>>>()?;
         for (segment, entry) in segments.into_iter().zip(sealed) {
-            let path = Arc::clone(segment.path());
+            let segment = Arc::new(segment);
             let damaged_before = self.report.damage.len();
-            let (_, summary) = self.index_segment(Arc::new(segment), Rules::Sealed)?;
+            let summary = self.index_segment(&segment)?;
             if self.report.damage.len() == damaged_before {
-                check_listed(&path, entry, summary)?;
+                check_listed(segment.path(), entry, summary)?;
             }
         }
         Ok(())
     }
 
     /// Scans a segment into the key directory.
-    fn index_segment(
-        &mut self,
-        segment: Arc<Segment>,
-        rules: Rules,
-    ) -> Result<(SegmentSlot, Summary)> {
-        let added = self.index.segments.add(Arc::clone(&segment));
+    fn index_segment(&mut self, segment: &Arc<Segment>) -> Result<Summary> {
+        let added = self.index.segments.add(Arc::clone(segment));
         let slot = added.ok_or_else(|| self.too_many_segments())?;
-        let summary = scan::walk(segment.bytes(), rules, |found| match found {
+        let summary = scan::walk(segment.bytes(), Rules::Sealed, |found| match found {
             Found::Record { offset, frame } => {
                 segment.usage().add_record(frame.len());
                 let location = Location::new(slot, offset).map(Location::verified);
-                self.index_record(&segment, &frame, location)
+                self.index_record(segment, &frame, location)
             }
             Found::Bad { offset, frame, damage } => {
                 segment.usage().add_record(frame.len());
-                self.note_damage(&segment, offset, damage)?;
+                self.note_damage(segment, offset, damage)?;
                 // Reading its key has to answer that it is corrupt, not an older value.
                 self.index_put(&frame, Location::new(slot, offset))
             }
@@ -190,13 +201,13 @@ impl Recovering<'_> {
                 Ok(())
             }
             Found::Unreadable { offset, damage } => {
-                segment.usage().set_damaged();
-                self.note_damage(&segment, offset, damage)
+                segment.usage().add_unreadable(segment.bytes().len() as u64 - offset);
+                self.note_damage(segment, offset, damage)
             }
         })?;
         self.report.segments += 1;
         self.report.records += summary.records;
-        Ok((slot, summary))
+        Ok(summary)
     }
 
     fn index_record(
@@ -228,11 +239,9 @@ impl Recovering<'_> {
     fn note_damage(&mut self, segment: &Segment, offset: u64, damage: Damage) -> Result<()> {
         let path = segment.path().to_path_buf();
         let error = match damage {
-            Damage::ReservedFlag => Error::Unsupported {
-                path: path.clone(),
-                offset,
-                feature: "a reserved record flag",
-            },
+            Damage::ReservedFlag => {
+                Error::Unsupported { path: path.clone(), offset, feature: "a reserved record flag" }
+            }
             damage => Error::Corrupt { path: path.clone(), offset, damage },
         };
         if self.strict {
@@ -249,18 +258,17 @@ impl Recovering<'_> {
     fn settle_tail(&mut self, commits: &Commits, tail: &[SegmentId]) -> Result<()> {
         let Some(last) = tail.last() else { return Ok(()) };
         self.report.unclean = true;
-        let copy_id = last.checked_add(1).ok_or_else(|| self.too_many_segments())?;
-        let next_file_id = copy_id.checked_add(1).ok_or_else(|| self.too_many_segments())?;
+        let above_tail = last.checked_add(1).ok_or_else(|| self.too_many_segments())?;
+        let mut copy_id = above_tail;
         let regions = tail.iter().map(|&id| self.open_tail(id)).collect::<Result<Vec<_>>>()?;
         commits.commit(|manifest| {
             manifest.tail = tail.to_vec();
-            manifest.next_file_id = manifest.next_file_id.max(next_file_id);
+            manifest.next_file_id = manifest.next_file_id.max(above_tail);
+            copy_id = commit::reserve(manifest, 1, self.directory)?;
             Ok(())
         })?;
         let copy_path = self.directory.data(copy_id);
         let temporary = self.directory.data_temporary(copy_id);
-        self.remove_stale(&temporary)?;
-        self.remove_stale(&copy_path)?;
         let mut copy = Active::create_unread(self.fs, &temporary, copy_id)?;
         self.copy_tail(&regions, tail, &mut copy)?;
 
@@ -281,7 +289,7 @@ impl Recovering<'_> {
         })?;
         if let Some(entry) = sealed {
             let segment = Segment::open(self.fs, &copy_path, entry.id, entry.len)?;
-            self.index_segment(Arc::new(segment), Rules::Sealed)?;
+            self.index_segment(&Arc::new(segment))?;
         }
         Ok(())
     }
@@ -359,8 +367,12 @@ impl Recovering<'_> {
             offset += piece.len() as u64;
         }
         cut.sync().map_err(Error::io("sync", &set_aside))?;
-        let cut =
-            Cut { path: path.to_path_buf(), offset: summary.end, bytes: len - summary.end, set_aside };
+        let cut = Cut {
+            path: path.to_path_buf(),
+            offset: summary.end,
+            bytes: len - summary.end,
+            set_aside,
+        };
         tracing::warn!(
             path = %cut.path.display(), offset = cut.offset, bytes = cut.bytes,
             set_aside = %cut.set_aside.display(), "the log ends in a torn record: set aside"
@@ -395,10 +407,6 @@ impl Recovering<'_> {
             std::io::ErrorKind::NotFound => Error::MissingSegment { path: path.to_path_buf() },
             _ => Error::Io { action: "open", path: path.to_path_buf(), source },
         })
-    }
-
-    fn dead_bytes(&self, slot: SegmentSlot) -> u64 {
-        self.index.segments.get(slot).map_or(0, |segment| segment.usage().dead_bytes())
     }
 
     fn too_many_segments(&self) -> Error {

@@ -12,7 +12,7 @@ mod table;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use active::{Active, Buffer};
 pub(crate) use table::Table;
@@ -37,8 +37,6 @@ pub(crate) struct Usage {
     bytes: AtomicU64,
     records: AtomicU64,
     dead_bytes: AtomicU64,
-    /// It holds bytes that cannot be read; compaction leaves it alone.
-    damaged: AtomicBool,
 }
 
 impl Usage {
@@ -47,13 +45,15 @@ impl Usage {
         self.records.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Bytes that stand for no live record, whether or not they are records.
-    pub(crate) fn add_dead(&self, len: u64) {
-        self.dead_bytes.fetch_add(len, Ordering::Relaxed);
+    /// Bytes that hold no record.
+    pub(crate) fn add_unreadable(&self, len: u64) {
+        self.bytes.fetch_add(len, Ordering::Relaxed);
+        self.add_dead(len);
     }
 
-    pub(crate) fn set_damaged(&self) {
-        self.damaged.store(true, Ordering::Relaxed);
+    /// A record of `len` bytes stopped to count.
+    pub(crate) fn add_dead(&self, len: u64) {
+        self.dead_bytes.fetch_add(len, Ordering::Relaxed);
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -66,10 +66,6 @@ impl Usage {
 
     pub(crate) fn dead_bytes(&self) -> u64 {
         self.dead_bytes.load(Ordering::Relaxed).min(self.bytes())
-    }
-
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.damaged.load(Ordering::Relaxed)
     }
 }
 
@@ -124,10 +120,6 @@ impl Segment {
 
     pub(crate) fn usage(&self) -> &Arc<Usage> {
         &self.usage
-    }
-
-    pub(crate) fn region(&self) -> &Arc<Region> {
-        &self.region
     }
 
     /// All readable bytes of a sealed segment.

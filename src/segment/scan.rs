@@ -127,7 +127,11 @@ fn stop(
     let confirmed = damage == Damage::ReservedFlag
         || claimed_end == bytes.len() as u64
         || matches!(read(bytes, claimed_end), Ok(_) | Err((_, Damage::ReservedFlag)));
-    if confirmed { None } else { Some(Ending::Bad(Damage::Unreadable { bytes: rest.len() as u64 })) }
+    if confirmed {
+        None
+    } else {
+        Some(Ending::Bad(Damage::Unreadable { bytes: rest.len() as u64 }))
+    }
 }
 
 /// Whether a walk that ends so leaves a tail to set aside rather than damage.
@@ -183,10 +187,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn discard<E>(
-        &mut self,
-        sink: &mut impl FnMut(Found<'a>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn discard<E>(&mut self, sink: &mut impl FnMut(Found<'a>) -> Result<(), E>) -> Result<(), E> {
         let mut run = self.pending.drain(..);
         run.try_for_each(|(offset, frame)| sink(Found::Unapplied { offset, frame }))
     }

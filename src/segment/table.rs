@@ -7,13 +7,13 @@
 //! - A slot is used again only when nobody holds the memory of the segment that was in it. So who
 //!   keeps a location beyond the lock and holds the memory never meets another segment there.
 
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{Pin, Segment};
-use crate::fs::Region;
 use crate::location::{Location, SegmentSlot};
 
 type Slots = Vec<Option<Arc<Segment>>>;
@@ -26,7 +26,15 @@ pub(crate) struct Table {
 
 struct Leaving {
     slot: SegmentSlot,
-    region: Weak<Region>,
+    /// The segment's path, which all memory that shows the segment shares: mappings and chunks.
+    path: Weak<Path>,
+    bytes: u64,
+}
+
+impl Leaving {
+    fn is_held(&self) -> bool {
+        self.path.strong_count() > 0
+    }
 }
 
 /// Segments that are gone from the store but whose memory readers still hold.
@@ -44,7 +52,7 @@ impl Table {
     /// Gives the segment a slot; `None` if all are taken.
     pub(crate) fn add(&self, segment: Arc<Segment>) -> Option<SegmentSlot> {
         let mut retired = self.retired.lock();
-        let free = retired.iter().position(|leaving| leaving.region.strong_count() == 0);
+        let free = retired.iter().position(|leaving| !leaving.is_held());
         let slot = match free {
             Some(index) => retired.swap_remove(index).slot,
             None => SegmentSlot::from_index(self.slots.load().len())?,
@@ -64,7 +72,8 @@ impl Table {
     pub(crate) fn retire(&self, slot: SegmentSlot) {
         let mut retired = self.retired.lock();
         if let Some(segment) = self.get(slot) {
-            retired.push(Leaving { slot, region: Arc::downgrade(segment.region()) });
+            let (path, bytes) = (Arc::downgrade(segment.path()), segment.usage().bytes());
+            retired.push(Leaving { slot, path, bytes });
             self.put(slot, None);
         }
     }
@@ -92,12 +101,11 @@ impl Table {
     }
 
     pub(crate) fn retired(&self) -> Retired {
-        let held = |leaving: &Leaving| leaving.region.upgrade().map(|r| r.published() as u64);
         let retired = self.retired.lock();
-        let held = retired.iter().filter_map(held);
-        held.fold(Retired::default(), |sum, bytes| Retired {
+        let held = retired.iter().filter(|leaving| leaving.is_held());
+        held.fold(Retired::default(), |sum, leaving| Retired {
             segments: sum.segments + 1,
-            bytes: sum.bytes + bytes,
+            bytes: sum.bytes + leaving.bytes,
         })
     }
 

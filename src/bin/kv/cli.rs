@@ -1,0 +1,59 @@
+//! The arguments. Keys and values are any bytes that the shell can pass.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// A Bitcask key-value store.
+#[derive(Parser)]
+#[command(
+    name = "kv",
+    version,
+    arg_required_else_help = false,
+    after_help = "Exit status: 0 done, 1 the key is not there, 2 an error."
+)]
+pub(crate) struct Cli {
+    /// The store's directory. Only `put` makes one that is missing.
+    #[arg(long, global = true, value_name = "DIR", default_value = "./data")]
+    pub(crate) dir: PathBuf,
+
+    /// Tell on stderr what the store does, not only what it warns of.
+    #[arg(long, global = true)]
+    pub(crate) debug: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Give KEY a value. An empty VALUE deletes KEY, the rule of the plain Bitcask format.
+    ///
+    /// A key or value that is spelt like an option of kv goes behind `--`: `kv put -- --debug -h`.
+    Put {
+        #[arg(allow_hyphen_values = true, help = KEY_HELP)]
+        key: OsString,
+        /// The value; `-` reads it from stdin, whatever bytes come. Empty: KEY is deleted.
+        #[arg(allow_hyphen_values = true)]
+        value: OsString,
+    },
+    /// Write KEY's value to stdout as it is, no newline added. Exits 1 if there is none.
+    Get {
+        #[arg(allow_hyphen_values = true, help = KEY_HELP)]
+        key: OsString,
+    },
+    /// Remove KEY. Exits 1 if it was not there.
+    Delete {
+        #[arg(allow_hyphen_values = true, help = KEY_HELP)]
+        key: OsString,
+    },
+    /// Rewrite the store so that only live records take up space.
+    Compact,
+    /// Write figures about the store, one `name value` a line.
+    Stats,
+    /// Write all keys in the order of their bytes, each with a newline after it.
+    List,
+}
+
+const KEY_HELP: &str = "The key; behind `--` if it is spelt like an option of kv";

@@ -1,0 +1,5 @@
+//! Tests of the whole store on the simulated disk, which only the crate itself can reach.
+
+mod hazards;
+mod model;
+mod support;

@@ -1,0 +1,233 @@
+//! The store against a model: random operations with tiny segments, few keys, colliding hashes,
+//! closings, kills and power losses at any operation, compared with a `BTreeMap` after each.
+//!
+//! What a crash may take: the log has an order, so what is there afterwards is what the model held
+//! after some operation, no earlier than the last one that its durability covers.
+
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+
+use super::support::{Contents, Machine, contents};
+use crate::options::{Durability, EmptyValues};
+use crate::store::Store;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put {
+        key: u8,
+        len: usize,
+    },
+    Delete {
+        key: u8,
+    },
+    Flush,
+    Sync,
+    Compact,
+    Reopen,
+    Kill,
+    /// Power is lost now.
+    Crash {
+        seed: u64,
+    },
+    /// Power is lost at an operation of the disk to come.
+    CrashSoon {
+        operations: u64,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Setup {
+    segment_size: u64,
+    durability: Durability,
+    hash_mask: u64,
+    stored_empty: bool,
+}
+
+fn setup() -> impl Strategy<Value = Setup> {
+    let durability = prop_oneof![
+        Just(Durability::Buffered),
+        Just(Durability::Flushed),
+        Just(Durability::Synced)
+    ];
+    let hash_mask = prop_oneof![Just(u64::MAX), Just(1), Just(0)];
+    (64u64..900, durability, hash_mask, any::<bool>()).prop_map(
+        |(segment_size, durability, hash_mask, stored_empty)| Setup {
+            segment_size,
+            durability,
+            hash_mask,
+            stored_empty,
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let len = prop_oneof![1 => Just(0usize), 8 => 1usize..60, 1 => 200usize..2000];
+    prop_oneof![
+        12 => (0u8..8, len).prop_map(|(key, len)| Step::Put { key, len }),
+        5 => (0u8..8).prop_map(|key| Step::Delete { key }),
+        1 => Just(Step::Flush),
+        1 => Just(Step::Sync),
+        2 => Just(Step::Compact),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Kill),
+        1 => any::<u64>().prop_map(|seed| Step::Crash { seed }),
+        2 => (0u64..60).prop_map(|operations| Step::CrashSoon { operations }),
+    ]
+}
+
+/// The store, and what may be in it.
+struct Run {
+    machine: Machine,
+    store: Store,
+    setup: Setup,
+    /// What the store held after each operation since the last that is durable, oldest first.
+    history: Vec<Contents>,
+    /// Index into the history of the last state that survives the process.
+    flushed: usize,
+    writes: u32,
+}
+
+impl Run {
+    fn new(setup: Setup) -> Self {
+        let mut machine = Machine::new(setup.segment_size);
+        machine.hash_mask = setup.hash_mask;
+        let empty = if setup.stored_empty { EmptyValues::Stored } else { EmptyValues::Delete };
+        machine.options = machine.options.durability(setup.durability).empty_values(empty);
+        let store = machine.open().unwrap();
+        Run { machine, store, setup, history: vec![Contents::new()], flushed: 0, writes: 0 }
+    }
+
+    fn now(&self) -> &Contents {
+        self.history.last().unwrap()
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Put { key, len } => {
+                self.writes += 1;
+                let (key, value) = (Self::key(key), self.value(len));
+                let mut next = self.now().clone();
+                if value.is_empty() && !self.setup.stored_empty {
+                    next.remove(&key);
+                } else {
+                    next.insert(key.clone(), value.clone());
+                }
+                let result = self.store.put(&key, &value);
+                self.wrote(result.is_ok(), next);
+            }
+            Step::Delete { key } => {
+                let key = Self::key(key);
+                let mut next = self.now().clone();
+                let was_there = next.remove(&key).is_some();
+                let result = self.store.delete(&key);
+                if let Ok(found) = &result {
+                    assert_eq!(*found, was_there);
+                }
+                self.wrote(result.is_ok(), next);
+            }
+            Step::Flush => {
+                let result = self.store.flush();
+                self.reached(result.is_ok(), false);
+            }
+            Step::Sync => {
+                let result = self.store.sync();
+                self.reached(result.is_ok(), true);
+            }
+            Step::Compact => {
+                // One that finds nothing to do makes nothing durable.
+                let result = self.store.compact();
+                assert!(result.is_ok() || self.machine.fs.is_down());
+            }
+            Step::Reopen => {
+                let result = self.store.clone().close();
+                self.reached(result.is_ok(), true);
+                if !self.machine.fs.is_down() {
+                    self.open(0);
+                }
+            }
+            Step::Kill => {
+                let flushed = self.flushed;
+                let crash_soon = self.machine.fs.pending_crash();
+                self.machine = self.machine.kill();
+                crash_soon.into_iter().for_each(|n| self.machine.fs.crash_at(n));
+                self.open(flushed);
+            }
+            Step::Crash { seed } => self.crash(seed),
+            Step::CrashSoon { operations } => self.machine.fs.crash_at(operations),
+        }
+        if self.machine.fs.is_down() {
+            self.crash(u64::from(self.writes));
+        }
+        assert_eq!(contents(&self.store), *self.now());
+    }
+
+    fn key(key: u8) -> Vec<u8> {
+        // The first is the empty key.
+        vec![b'k'; usize::from(key)]
+    }
+
+    /// No two writes write the same bytes, but for empty ones.
+    fn value(&self, len: usize) -> Vec<u8> {
+        let pattern = format!("<{}>", self.writes);
+        pattern.bytes().cycle().take(len).collect()
+    }
+
+    /// A write that failed, which only a machine that is down makes it do, may have happened.
+    fn wrote(&mut self, succeeded: bool, next: Contents) {
+        assert!(succeeded || self.machine.fs.is_down());
+        self.history.push(next);
+        match self.setup.durability {
+            Durability::Buffered => {}
+            Durability::Flushed => self.reached(succeeded, false),
+            Durability::Synced => self.reached(succeeded, true),
+        }
+    }
+
+    /// Everything so far survives the process or, if `durable`, the machine.
+    fn reached(&mut self, succeeded: bool, durable: bool) {
+        if !succeeded {
+            assert!(self.machine.fs.is_down());
+            return;
+        }
+        self.flushed = self.history.len() - 1;
+        if durable {
+            self.history.drain(..self.flushed);
+            self.flushed = 0;
+        }
+    }
+
+    fn crash(&mut self, seed: u64) {
+        self.machine = self.machine.crash(seed);
+        self.open(0);
+    }
+
+    /// Opens what is left: one of the states from `earliest` on, which is durable now.
+    fn open(&mut self, earliest: usize) {
+        self.store = match self.machine.open() {
+            Ok(store) => store,
+            Err(_) if self.machine.fs.is_down() => return self.crash(earliest as u64),
+            Err(error) => panic!("{error}"),
+        };
+        let found = contents(&self.store);
+        let possible = &self.history[earliest..];
+        assert!(possible.contains(&found), "found {found:?}\npossible {possible:?}");
+        self.history = vec![found];
+        self.flushed = 0;
+        assert!(self.store.recovery_report().damage.is_empty());
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 300, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn the_store_behaves_as_a_map_through_reopenings_kills_and_power_losses(
+        setup in setup(),
+        steps in prop::collection::vec(step(), 1..80),
+    ) {
+        let mut run = Run::new(setup);
+        for step in &steps {
+            run.take(step);
+        }
+    }
+}
