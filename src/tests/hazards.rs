@@ -921,7 +921,7 @@ fn after_a_failure_at_any_step_of_a_compaction_nothing_is_lost() {
 #[test]
 fn a_full_disk_refuses_the_write_and_loses_nothing() {
     let base = {
-        let mut machine = Machine::new(256);
+        let machine = Machine::new(256);
         half_dead(&machine);
         machine.fs.total_len()
     };

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod concurrency;
 mod golden;
+mod kill;
 #[cfg(feature = "cli")]
 mod kv;
+mod lock;

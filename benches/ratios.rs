@@ -1,0 +1,274 @@
+//! The figures that the store promises, each against something everybody has, in one run:
+//! `cargo bench --bench ratios [-- get] [-- put] [-- memory]`. Prints markdown.
+//!
+//! Machines are noisy, so no time here is compared with one of another moment: A and B take turns in
+//! one process, each round gives one ratio, and the median of those counts. Data files lie where
+//! `TMPDIR` says, which should be a disk. Memory is what the kernel says of a process of its own.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // A bench that fails has to stop.
+
+mod common;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use common::{Flat, KEY_LEN, Random, buffered, fill, fresh_dir, touch};
+use zerocask::{Store, record};
+
+const VALUE_LEN: usize = 150;
+/// crc32, timestamp, key size, value size.
+const HEADER_LEN: usize = 20;
+
+/// What to run: everything, or next to nothing.
+struct Plan {
+    records: usize,
+    /// The first is not counted.
+    rounds: usize,
+    /// Keys and the length of each.
+    memory: &'static [(usize, usize)],
+}
+
+const MEASURE: Plan = Plan {
+    records: 1_000_000,
+    rounds: 12,
+    memory: &[
+        (1_000_000, KEY_LEN),
+        (1_200_000, KEY_LEN),
+        (1_500_000, KEY_LEN),
+        (2_000_000, KEY_LEN),
+        (1_000_000, 1024),
+    ],
+};
+
+const SMOKE: Plan = Plan { records: 1000, rounds: 2, memory: &[(1000, KEY_LEN)] };
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [child, phase, keys, key_len, dir] = &args[..]
+        && child == "--memory-child"
+    {
+        memory_child(phase, keys.parse().unwrap(), key_len.parse().unwrap(), Path::new(dir));
+        return;
+    }
+    let plan = if common::is_measuring() { MEASURE } else { SMOKE };
+    let named: Vec<_> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |name: &str| named.is_empty() || named.iter().any(|arg| name == *arg);
+    if wanted("get") {
+        compare_get(&plan);
+    }
+    if wanted("put") {
+        compare_put(&plan);
+    }
+    if wanted("memory") {
+        measure_memory(&plan);
+    }
+}
+
+/// Rounds of A and B in turn.
+struct Rounds {
+    /// Nanoseconds for each operation of A and of B, a pair for each round.
+    times: Vec<(f64, f64)>,
+}
+
+impl Rounds {
+    /// Runs both `rounds` times, each first in every second round, and forgets the first round.
+    fn run(
+        rounds: usize,
+        ops: usize,
+        mut a: impl FnMut() -> f64,
+        mut b: impl FnMut() -> f64,
+    ) -> Self {
+        let mut times = Vec::new();
+        for round in 0..rounds {
+            let pair = if round % 2 == 0 {
+                let first = a();
+                (first, b())
+            } else {
+                let first = b();
+                (a(), first)
+            };
+            times.push((pair.0 / ops as f64, pair.1 / ops as f64));
+        }
+        times.remove(0);
+        Rounds { times }
+    }
+
+    fn print(&self, what: &str, target: f64) {
+        let a = median(self.times.iter().map(|(a, _)| *a));
+        let b = median(self.times.iter().map(|(_, b)| *b));
+        let ratios = || self.times.iter().map(|(a, b)| a / b);
+        let least = ratios().fold(f64::INFINITY, f64::min);
+        let most = ratios().fold(0.0, f64::max);
+        let ratio = median(ratios());
+        println!(
+            "| {what} | {a:.0} | {b:.0} | **{ratio:.2}** | {least:.2} to {most:.2} | {} | ≤ {target} |",
+            self.times.len()
+        );
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+/// Runs `f`; the nanoseconds that it took.
+fn time(f: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    f();
+    start.elapsed().as_nanos() as f64
+}
+
+/// `get`, the first and the last byte of its value read, against a `HashMap` of vectors: keys put in
+/// one random order, asked for in another, by one thread, all of it in memory.
+fn compare_get(plan: &Plan) {
+    let keys = Flat::random(1, plan.records, KEY_LEN);
+    let values = Flat::random(2, plan.records, VALUE_LEN);
+    let inserted = Random(3).order(plan.records);
+    let dir = fresh_dir();
+    let fresh = buffered().open(dir.path()).unwrap();
+    fill(&fresh, &keys, &values, &inserted);
+    let mut map: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+    for &i in &inserted {
+        map.insert(keys.get(i).to_vec(), values.get(i).to_vec());
+    }
+    drop(values);
+    let queries = keys.reordered(&Random(4).order(plan.records));
+    drop(keys);
+
+    println!("\n### get: {} records of {KEY_LEN} + {VALUE_LEN} bytes\n", plan.records);
+    print_head("`Store::get`", "`HashMap::get`");
+    compare_one_get(plan, "just written", &fresh, &map, &queries);
+    fresh.close().unwrap();
+    let reopened = Store::open(dir.path()).unwrap();
+    compare_one_get(plan, "reopened", &reopened, &map, &queries);
+}
+
+fn compare_one_get(
+    plan: &Plan,
+    what: &str,
+    store: &Store,
+    map: &HashMap<Vec<u8>, Vec<u8>>,
+    queries: &Flat,
+) {
+    assert_eq!(
+        (store.len(), map.len(), queries.count()),
+        (plan.records, plan.records, plan.records)
+    );
+    let from_store = || {
+        time(|| {
+            for key in queries.iter() {
+                touch(&store.get(key).unwrap().unwrap());
+            }
+        })
+    };
+    let from_map = || {
+        time(|| {
+            for key in queries.iter() {
+                touch(map.get(key).unwrap());
+            }
+        })
+    };
+    Rounds::run(plan.rounds, plan.records, from_store, from_map).print(what, 0.6);
+}
+
+/// Buffered puts into a new store against appending as many bytes to a file; both flushed to the
+/// operating system at the end, neither synced.
+fn compare_put(plan: &Plan) {
+    let keys = Flat::random(1, plan.records, KEY_LEN);
+    let values = Flat::random(2, plan.records, VALUE_LEN);
+    let order = Random(3).order(plan.records);
+    let to_store = || {
+        let dir = fresh_dir();
+        let store = buffered().open(dir.path()).unwrap();
+        time(|| fill(&store, &keys, &values, &order))
+    };
+    let to_file = || {
+        let dir = fresh_dir();
+        let mut file = BufWriter::new(File::create_new(dir.path().join("log")).unwrap());
+        time(|| {
+            for &i in &order {
+                let (key, value) = (keys.get(i), values.get(i));
+                let mut header = [0; HEADER_LEN];
+                header[4..12].copy_from_slice(&u64::from(i).to_be_bytes());
+                header[12..16].copy_from_slice(&(key.len() as u32).to_be_bytes());
+                header[16..].copy_from_slice(&(value.len() as u32).to_be_bytes());
+                file.write_all(&header).unwrap();
+                file.write_all(key).unwrap();
+                file.write_all(value).unwrap();
+            }
+            file.flush().unwrap();
+        })
+    };
+    assert_eq!(
+        record::Record::plain(0, keys.get(0), values.get(0)).len_at(0),
+        (HEADER_LEN + KEY_LEN + VALUE_LEN) as u64
+    );
+    println!("\n### put: {} records of {KEY_LEN} + {VALUE_LEN} bytes\n", plan.records);
+    print_head("`Store::put`", "`BufWriter`");
+    Rounds::run(plan.rounds, plan.records, to_store, to_file).print("buffered, then flushed", 2.0);
+}
+
+fn print_head(a: &str, b: &str) {
+    println!("| | {a}, ns | {b}, ns | ratio (median) | rounds from | rounds | target |");
+    println!("|---|---:|---:|---:|---|---:|---:|");
+}
+
+/// Anonymous memory for each key, of stores just written and reopened, each in a new process.
+fn measure_memory(plan: &Plan) {
+    println!("\n### memory: bytes for each key, values of 8 bytes\n");
+    println!("| keys | key length | just written | reopened | `key_directory_bytes` | target |");
+    println!("|---:|---:|---:|---:|---:|---:|");
+    for &(keys, key_len) in plan.memory {
+        let dir = fresh_dir();
+        let child = |phase: &str| {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            child.args(["--memory-child", phase, &keys.to_string(), &key_len.to_string()]);
+            let output = child.arg(dir.path()).stderr(Stdio::inherit()).output().unwrap();
+            assert!(output.status.success(), "{}", output.status);
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let written = child("write");
+        let reopened = child("open");
+        let field = |line: &str, n: usize| line.split_whitespace().nth(n).unwrap().to_owned();
+        println!(
+            "| {keys} | {key_len} | **{}** | **{}** | {} | ≤ 40 |",
+            field(&written, 0),
+            field(&reopened, 0),
+            field(&reopened, 1)
+        );
+    }
+}
+
+fn memory_child(phase: &str, keys: usize, key_len: usize, dir: &Path) {
+    let before = anonymous_bytes();
+    let store = buffered().open(dir).unwrap();
+    if phase == "write" {
+        let mut key = vec![0; key_len];
+        for i in 0..keys as u64 {
+            Random(i).fill(&mut key);
+            store.put(&key, i.to_be_bytes()).unwrap();
+        }
+        store.flush().unwrap();
+    }
+    let after = anonymous_bytes();
+    assert_eq!(store.len(), keys);
+    let of_each = |bytes: usize| bytes as f64 / keys as f64;
+    let directory = store.stats().key_directory_bytes;
+    println!("{:.1} {:.1}", of_each(after.saturating_sub(before)), of_each(directory));
+    store.close().unwrap();
+}
+
+/// What of this process's memory is backed by no file.
+fn anonymous_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let Some(line) = line else { panic!("no RssAnon in /proc/self/status: this needs Linux") };
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+}

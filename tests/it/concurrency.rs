@@ -1,0 +1,159 @@
+//! Readers beside a writer and a compactor. A value says which key and version it is, so a reader
+//! can tell whether it may see it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use zerocask::{Durability, Options, Store, Verify};
+
+const KEYS: usize = 200;
+const WRITES: u64 = 60_000;
+
+/// The versions of one key: the last that was begun, and the last that is done.
+#[derive(Default)]
+struct Versions {
+    begun: AtomicU64,
+    done: AtomicU64,
+}
+
+/// Every fifth version of a key is its absence, the first included.
+fn is_absent(version: u64) -> bool {
+    version.is_multiple_of(5)
+}
+
+fn key(n: usize) -> String {
+    format!("key {n}")
+}
+
+fn value(n: usize, version: u64) -> String {
+    format!("{n} {version} ").repeat(1 + (n * 7 + version as usize) % 60)
+}
+
+/// Reads a key and sees that the answer is one of those that were right meanwhile.
+fn check(store: &Store, n: usize, versions: &Versions) {
+    let done = versions.done.load(Ordering::SeqCst);
+    let found = store.get(key(n)).unwrap();
+    let begun = versions.begun.load(Ordering::SeqCst);
+    match found {
+        None => assert!((done..=begun).any(is_absent), "key {n}: lost in {done}..={begun}"),
+        Some(found) => {
+            let text = std::str::from_utf8(&found).unwrap();
+            let version: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
+            assert_eq!(text, value(n, version), "torn or foreign");
+            assert!((done..=begun).contains(&version), "{version} not in {done}..={begun}");
+        }
+    }
+}
+
+fn run(options: &Options) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = options.open(dir.path()).unwrap();
+    let versions: Vec<Versions> = (0..KEYS).map(|_| Versions::default()).collect();
+    let over = AtomicBool::new(false);
+    let reads = AtomicU64::new(0);
+    let compactions = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for seed in 0..3usize {
+            let (store, versions, over, reads) = (store.clone(), &versions, &over, &reads);
+            scope.spawn(move || {
+                let mut n = seed;
+                while !over.load(Ordering::Relaxed) {
+                    n = (n * 31 + 17) % KEYS;
+                    check(&store, n, &versions[n]);
+                    reads.fetch_add(1, Ordering::Relaxed);
+                    n += seed;
+                }
+            });
+        }
+        let (compactor, over_ref, compactions) = (store.clone(), &over, &compactions);
+        scope.spawn(move || {
+            while !over_ref.load(Ordering::Relaxed) {
+                compactor.compact().unwrap();
+                compactions.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mut n = 0;
+        for write in 0..WRITES {
+            n = (n * 13 + write as usize) % KEYS;
+            let version = versions[n].begun.fetch_add(1, Ordering::SeqCst) + 1;
+            if is_absent(version) {
+                assert!(store.delete(key(n)).unwrap());
+            } else {
+                store.put(key(n), value(n, version)).unwrap();
+            }
+            versions[n].done.store(version, Ordering::SeqCst);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert!(reads.into_inner() > 1000 && compactions.into_inner() > 3);
+
+    let check_all = |store: &Store| {
+        versions.iter().enumerate().for_each(|(n, versions)| check(store, n, versions));
+        let live = versions.iter().filter(|v| !is_absent(v.done.load(Ordering::SeqCst))).count();
+        assert_eq!((store.len(), store.keys().count()), (live, live));
+    };
+    check_all(&store);
+    store.close().unwrap();
+    let store = options.open(dir.path()).unwrap();
+    check_all(&store);
+    let report = store.compact().unwrap();
+    assert_eq!(report.records_after, store.len() as u64);
+    check_all(&store);
+}
+
+#[test]
+fn readers_beside_a_writer_and_a_compactor_see_only_what_was_right_meanwhile() {
+    let options = Options::new().segment_size(32 << 10).durability(Durability::Buffered);
+    run(&options);
+    run(&options.verify(Verify::Always));
+}
+
+#[test]
+fn hazard_13_a_get_never_misses_a_key_whose_segment_is_being_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().segment_size(4096).open(dir.path()).unwrap();
+    for n in 0..100 {
+        store.put(key(n), value(n, 1)).unwrap();
+    }
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    for n in 0..100 {
+                        assert_eq!(store.get(key(n)).unwrap().unwrap(), value(n, 1).as_str());
+                    }
+                }
+            });
+        }
+        for round in 0..100 {
+            // Something dead, so that everything is rewritten.
+            store.put("dead", round.to_string()).unwrap();
+            store.put("dead", "again").unwrap();
+            assert!(store.compact().unwrap().segments_removed > 0);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn writers_take_turns() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().segment_size(16 << 10).open(dir.path()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let store = store.clone();
+            scope.spawn(move || {
+                for n in 0..500 {
+                    store.put(format!("{thread} {n}"), format!("value {n}")).unwrap();
+                    if n % 3 == 0 {
+                        assert!(store.delete(format!("{thread} {n}")).unwrap());
+                    }
+                }
+            });
+        }
+    });
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.len(), 4 * (500 - 167));
+    assert_eq!(store.get("3 499").unwrap().unwrap(), "value 499");
+}

@@ -1,0 +1,91 @@
+//! One owner at a time, and only a living one keeps others out.
+
+use std::fs;
+
+use zerocask::{Error, Options, Store};
+
+#[test]
+fn hazard_17_of_lock_files_empty_left_over_or_held_only_a_held_one_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let lock = dir.path().join("LOCK");
+    for left_over in ["", "12345\n", "garbage of a crash"] {
+        fs::write(&lock, left_over).unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.put("key", left_over.len().to_string()).unwrap();
+        let clone = store.clone();
+        drop(store);
+        match Store::open(dir.path()) {
+            Err(Error::Locked { path }) => assert_eq!(path, lock),
+            other => panic!("{other:?}"),
+        }
+        // A reading owner holds it no less than one that has written.
+        drop(clone);
+        let reader = Store::open(dir.path()).unwrap();
+        assert!(matches!(Store::open(dir.path()), Err(Error::Locked { .. })));
+        drop(reader);
+    }
+}
+
+#[test]
+fn closing_lets_go_of_the_directory_whatever_other_handles_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.put("key", "value").unwrap();
+    let (other, held) = (store.clone(), store.get("key").unwrap().unwrap());
+    store.close().unwrap();
+    let next = Store::open(dir.path()).unwrap();
+    next.put("key", "newer").unwrap();
+    assert!(matches!(other.get("key"), Err(Error::Closed)));
+    assert!(matches!(other.put("key", "lost"), Err(Error::Closed)));
+    assert!(matches!(other.delete("key"), Err(Error::Closed)));
+    assert!(matches!(other.compact(), Err(Error::Closed)));
+    assert!(matches!(other.sync(), Err(Error::Closed)));
+    other.close().unwrap();
+    assert_eq!(held, "value");
+    assert_eq!(next.get("key").unwrap().unwrap(), "newer");
+}
+
+#[test]
+fn a_missing_directory_is_made_with_its_parents_unless_that_is_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("a/b/c");
+    match Options::new().create(false).open(&deep) {
+        Err(Error::NotFound { path }) => assert_eq!(path, deep),
+        other => panic!("{other:?}"),
+    }
+    assert!(!dir.path().join("a").exists());
+    Store::open(&deep).unwrap().put("key", "value").unwrap();
+    assert_eq!(Options::new().create(false).open(&deep).unwrap().len(), 1);
+}
+
+#[test]
+fn options_out_of_range_are_refused_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    for size in [0, 63, (1 << 39) + 1, u64::MAX] {
+        let opened = Options::new().segment_size(size).open(dir.path().join("store"));
+        match opened {
+            Err(Error::InvalidOption { option: "segment_size", found, .. }) => {
+                assert_eq!(found, size);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(!dir.path().join("store").exists());
+}
+
+#[test]
+fn what_is_no_regular_file_is_an_error_and_no_hang() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("00000001.data")).unwrap();
+    match Store::open(dir.path()) {
+        Err(Error::Io { path, .. }) => assert_eq!(path, dir.path().join("00000001.data")),
+        other => panic!("{other:?}"),
+    }
+    fs::remove_dir(dir.path().join("00000001.data")).unwrap();
+    let fifo = dir.path().join("00000001.data");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(matches!(Store::open(dir.path()), Err(Error::Io { .. })));
+    fs::remove_file(fifo).unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    assert!(matches!(Store::open(dir.path().join("file")), Err(Error::Io { .. })));
+}
