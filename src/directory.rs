@@ -6,6 +6,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::error::{Error, Result};
+use crate::fs::Fs;
 use crate::location::SegmentId;
 
 const MANIFEST: &str = "MANIFEST";
@@ -74,6 +76,17 @@ impl Directory {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether there is anything here that a store is made of.
+    pub(crate) fn holds_store(&self, fs: &dyn Fs) -> Result<bool> {
+        match fs.list(&self.path) {
+            Ok(names) => Ok(names
+                .iter()
+                .any(|name| matches!(Name::parse(name), Name::Manifest | Name::Data(_)))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("list", &*self.path)(error)),
+        }
     }
 
     pub(crate) fn data(&self, id: SegmentId) -> Arc<Path> {

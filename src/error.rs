@@ -125,8 +125,8 @@ pub enum Error {
         found: u64,
     },
 
-    /// The directory is not there and [`crate::Options::create`] is off.
-    #[error("{} is not there: create it, or allow Options::create", path.display())]
+    /// There is no store and [`crate::Options::create`] is off.
+    #[error("{} holds no store: expected a MANIFEST or data files; allow Options::create to make one", path.display())]
     NotFound {
         /// The store's directory.
         path: PathBuf,

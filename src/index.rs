@@ -125,6 +125,30 @@ impl Index {
         }
     }
 
+    /// The key of the record in `pin`, as a range of the region, and when it expires.
+    pub(crate) fn read_key(
+        &self,
+        location: Location,
+        pin: &Pin,
+    ) -> Result<(Range<usize>, Option<u64>)> {
+        let corrupt = |damage| pin.corrupt(damage);
+        let frame = read_frame(pin).map_err(corrupt)?;
+        if self.must_verify(location) {
+            frame.verify().map_err(corrupt)?;
+        }
+        let key = frame.key_range();
+        Ok((pin.start + key.start..pin.start + key.end, frame.expires_at()))
+    }
+
+    #[inline]
+    fn must_verify(&self, location: Location) -> bool {
+        match self.verify {
+            Verify::Once => !location.is_verified(),
+            Verify::Always => true,
+            Verify::Never => false,
+        }
+    }
+
     fn candidates(&self, hash: u64) -> Candidates {
         let mut candidates = Candidates { first: None, others: Vec::new() };
         self.keydir.visit(hash, |location| {
@@ -152,13 +176,8 @@ impl Index {
     ) -> Result<Option<Extent>, Damage> {
         let frame = read_frame(pin)?;
         let is_same = frame.key() == key;
-        let must_verify = match self.verify {
-            Verify::Once => !location.is_verified(),
-            Verify::Always => true,
-            Verify::Never => false,
-        };
         // Equal hashes and different keys: either a collision, one in 2^64, or damage.
-        if must_verify || !is_same {
+        if self.must_verify(location) || !is_same {
             frame.verify()?;
             if self.verify == Verify::Once {
                 self.keydir.mark_verified(hash, location);
@@ -177,14 +196,6 @@ impl Index {
 fn read_frame(pin: &Pin) -> Result<Frame<'_>, Damage> {
     let bytes = pin.region.get_from(pin.start).unwrap_or_default();
     Frame::read(bytes, pin.offset())
-}
-
-/// The key of the record in `pin`, as a range of the region.
-pub(crate) fn read_key(pin: &Pin) -> Result<(Range<usize>, Option<u64>)> {
-    let frame = read_frame(pin).map_err(|damage| pin.corrupt(damage))?;
-    frame.verify().map_err(|damage| pin.corrupt(damage))?;
-    let key = frame.key_range();
-    Ok((pin.start + key.start..pin.start + key.end, frame.expires_at()))
 }
 
 /// Nearly always none or one; more only when hashes collide.

@@ -3,7 +3,7 @@
 use std::vec;
 
 use crate::error::Result;
-use crate::index;
+use crate::location::Location;
 use crate::segment::Pin;
 use crate::store::Inner;
 use crate::value::Value;
@@ -16,7 +16,7 @@ pub struct Keys<'a> {
     inner: &'a Inner,
     next_shard: usize,
     /// Of the shard before that, as it was when it was visited. A key never changes its shard.
-    pins: vec::IntoIter<Pin>,
+    pins: vec::IntoIter<(Location, Pin)>,
 }
 
 impl<'a> Keys<'a> {
@@ -30,21 +30,21 @@ impl Iterator for Keys<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            for pin in self.pins.by_ref() {
-                let key = match index::read_key(&pin) {
+            let index = self.inner.index();
+            for (location, pin) in self.pins.by_ref() {
+                let key = match index.read_key(location, &pin) {
                     Ok((_, Some(at))) if at <= self.inner.now() => continue,
                     Ok((range, _)) => Ok(Value::new(pin.region, range)),
                     Err(error) => Err(error),
                 };
                 return Some(key);
             }
-            let index = self.inner.index();
             if self.next_shard == index.keydir.shard_count() {
                 return None;
             }
             let mut pins = Vec::new();
             index.keydir.visit_shard(self.next_shard, |location| {
-                pins.extend(index.segments.pin(location));
+                pins.extend(index.segments.pin(location).map(|pin| (location, pin)));
             });
             self.next_shard += 1;
             self.pins = pins.into_iter();

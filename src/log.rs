@@ -212,6 +212,7 @@ impl Log {
             manifest.tail.clear();
             Ok(())
         })?;
+        tracing::debug!(segment = %entry.id, bytes = entry.len, records = entry.records, "sealed");
         if let Some(Appending { active, slot, .. }) = writer.active.take() {
             let path = Arc::clone(active.path());
             self.index.segments.replace(slot, Arc::new(active.seal(&path)?));

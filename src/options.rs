@@ -51,8 +51,9 @@ impl Options {
         Self::default()
     }
 
-    /// Whether a missing directory is made, with its parents. Default: yes. Without it, opening a
-    /// directory that is not there answers [`Error::NotFound`].
+    /// Whether a store is made where there is none, with its directory and that one's parents.
+    /// Default: yes. Without it, a directory that is missing or holds no store answers
+    /// [`Error::NotFound`] and is left as it is.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self

@@ -84,14 +84,14 @@ impl Store {
         let Ground { fs, time, hash_mask } = ground;
         if options.create {
             fs.create_dir_all(dir).map_err(Error::io("make the directory", dir))?;
+        } else if !directory.holds_store(&*fs)? {
+            return Err(Error::NotFound { path: dir.to_path_buf() });
         }
-        let lock = fs.lock(&directory.lock()).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => Error::NotFound { path: dir.to_path_buf() },
-            _ => Error::Io { action: "lock", path: directory.lock(), source },
-        })?;
+        let lock = fs.lock(&directory.lock()).map_err(Error::io("lock", directory.lock()))?;
         let lock = lock.ok_or_else(|| Error::Locked { path: directory.lock() })?;
         let recovered = recover::recover(&fs, &directory, options, hash_mask)?;
         let recover::Recovered { commits, index, report } = recovered;
+        tracing::debug!(path = %dir.display(), ?report, "opened");
         let inner = Inner {
             log: Log::new(fs, directory, commits, index, Clock::new(time), options),
             closed: AtomicBool::new(false),

@@ -266,6 +266,7 @@ impl Copying<'_> {
         }
         report.segments_removed = inputs.len();
         report.segments_written = self.finished.len();
+        tracing::debug!(?report, "compacted");
         Ok(std::mem::take(report))
     }
 

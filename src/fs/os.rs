@@ -200,7 +200,7 @@ impl Fs for OsFs {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(OsLock { _file: file }))),
+            Ok(()) => Ok(Some(Box::new(OsLock { file }))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -233,11 +233,18 @@ impl Fs for OsFs {
 }
 
 struct OsLock {
-    /// The lock goes with the descriptor.
-    _file: fs::File,
+    file: fs::File,
 }
 
 impl Lock for OsLock {}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // Closing the file does not do: a child that another thread is just starting has a copy of
+        // the descriptor, and with it the lock, until it runs its program.
+        let _ = self.file.unlock();
+    }
+}
 
 pub(super) struct OsFile {
     file: fs::File,

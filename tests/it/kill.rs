@@ -23,7 +23,7 @@ fn options(flush_every: u64) -> Options {
 /// What the operation of this number does: a put of a value, or a deletion.
 fn operation(n: u64) -> (String, Option<String>) {
     let key = format!("key {}", n * 2_654_435_761 % 41);
-    let value = (n % 6 != 0).then(|| format!("value {n} ").repeat(1 + n as usize % 30));
+    let value = (!n.is_multiple_of(6)).then(|| format!("value {n} ").repeat(1 + n as usize % 30));
     (key, value)
 }
 

@@ -283,7 +283,7 @@ fn only_put_makes_a_missing_store() {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("a/store");
     for args in [&["get", "k"][..], &["delete", "k"], &["list"], &["stats"], &["compact"]] {
-        assert!(failed(&kv(&dir, args)).contains("is not there"), "{args:?}");
+        assert!(failed(&kv(&dir, args)).contains("holds no store"), "{args:?}");
         assert!(!parent.path().join("a").exists(), "{args:?}");
     }
     ok(&dir, &["put", "k", "v"]);

@@ -46,7 +46,7 @@ fn closing_lets_go_of_the_directory_whatever_other_handles_there_are() {
 }
 
 #[test]
-fn a_missing_directory_is_made_with_its_parents_unless_that_is_off() {
+fn a_missing_store_is_made_with_its_directory_and_parents_unless_that_is_off() {
     let dir = tempfile::tempdir().unwrap();
     let deep = dir.path().join("a/b/c");
     match Options::new().create(false).open(&deep) {
@@ -54,6 +54,8 @@ fn a_missing_directory_is_made_with_its_parents_unless_that_is_off() {
         other => panic!("{other:?}"),
     }
     assert!(!dir.path().join("a").exists());
+    assert!(matches!(Options::new().create(false).open(dir.path()), Err(Error::NotFound { .. })));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "an empty directory is left empty");
     Store::open(&deep).unwrap().put("key", "value").unwrap();
     assert_eq!(Options::new().create(false).open(&deep).unwrap().len(), 1);
 }
@@ -88,4 +90,21 @@ fn what_is_no_regular_file_is_an_error_and_no_hang() {
     fs::remove_file(fifo).unwrap();
     fs::write(dir.path().join("file"), "").unwrap();
     assert!(matches!(Store::open(dir.path().join("file")), Err(Error::Io { .. })));
+}
+
+#[test]
+fn a_child_that_another_thread_is_starting_does_not_keep_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                std::process::Command::new("true").status().unwrap();
+            }
+        });
+        let opened: Result<Vec<_>, _> =
+            (0..500).map(|_| Store::open(dir.path()).and_then(Store::close)).collect();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        opened.unwrap();
+    });
 }
