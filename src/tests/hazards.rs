@@ -172,6 +172,7 @@ fn hazard_04_outputs_lie_above_all_that_was_sealed_and_below_what_is_written_mea
     let mut machine = Machine::new(256);
     half_dead(&machine);
     let store = machine.open().unwrap();
+    store.put("b", "not sealed yet").unwrap();
     let sealed = machine.data();
     let writer = store.clone();
     machine.fs.before(Op::Create, ".data.tmp", move || writer.put("a", "meanwhile").unwrap());
@@ -478,14 +479,15 @@ fn hazard_10_a_bad_record_in_a_sealed_segment_is_corrupt_and_hides_no_older_valu
 fn hazard_10_behind_a_bad_record_with_wrong_sizes_nothing_is_guessed() {
     let machine = Machine::new(4096);
     // The value holds a whole record, which must not be taken for one.
-    let inside = encode(&[Record::plain(9, b"forged", b"from a value")]);
+    let mut inside = encode(&[Record::plain(9, b"forged", b"from a value")]);
+    inside.resize(0x75, b'.');
     let first = Record::plain(1, b"first", b"sound");
     let bad = Record::plain(2, b"bad", &inside);
     let last = Record::plain(3, b"last", b"out of reach");
     let len = encode(&[first]).len();
     machine.write_records("00000001.data", &[first, bad, last]);
     machine.write_records("00000002.data", &[first]);
-    // The value's size.
+    // The value's size, which is 0x20 now.
     machine.flip("00000001.data", len + 19);
     let store = machine.open().unwrap();
     let damage = &store.recovery_report().damage;
