@@ -9,7 +9,10 @@
 //!   lost, whose data was synced by whoever asks for the commit.
 //! - After a failed sync or rename nobody knows what is on disk. The store is poisoned: no more
 //!   writes, no removal of anything, until it is opened again.
+//! - Syncs take turns, and each looks at the poison first. The system tells of a page that it could
+//!   not write once; a sync that came after, and succeeded, would promise what the other lost.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -31,6 +34,7 @@ pub(crate) struct Commits {
 #[derive(Default)]
 pub(crate) struct Poison {
     cause: OnceLock<Arc<Error>>,
+    turn: Mutex<()>,
 }
 
 impl Poison {
@@ -41,9 +45,11 @@ impl Poison {
         }
     }
 
-    /// Poisons the store if `result`, of a sync or a rename, is an error.
-    pub(crate) fn guard<T>(&self, result: Result<T>) -> Result<T> {
-        result.map_err(|error| {
+    /// Does what poisons the store if it fails, a sync or a rename, unless it is poisoned already.
+    pub(crate) fn attempt<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _turn = self.turn.lock();
+        self.check()?;
+        act().map_err(|error| {
             tracing::error!(%error, "writes are refused from now on");
             let cause = self.cause.get_or_init(|| Arc::new(error));
             Error::Poisoned { cause: Arc::clone(cause) }
@@ -63,8 +69,8 @@ impl Commits {
     /// Replaces the manifest by an edited one, durably. If it fails, the manifest is the old one,
     /// unless the store is poisoned.
     pub(crate) fn commit(&self, edit: impl FnOnce(&mut Manifest) -> Result<()>) -> Result<()> {
-        self.poison.check()?;
         let mut current = self.current.lock();
+        self.poison.check()?;
         let mut next = current.clone();
         edit(&mut next)?;
         next.nonce = random_nonce(&self.directory)?;
@@ -72,8 +78,10 @@ impl Commits {
         let temporary = self.directory.manifest_temporary();
         write_file(&*self.fs, &temporary, &next.encode(), &self.poison)?;
         let manifest = self.directory.manifest();
-        let renamed = self.fs.rename(&temporary, &manifest);
-        self.poison.guard(renamed.map_err(Error::io("rename the new manifest to", &manifest)))?;
+        self.poison.attempt(|| {
+            let renamed = self.fs.rename(&temporary, &manifest);
+            renamed.map_err(Error::io("rename the new manifest to", &manifest))
+        })?;
         self.sync_dir()?;
         *current = next;
         Ok(())
@@ -90,8 +98,9 @@ impl Commits {
 
     /// Makes all names in the directory durable.
     pub(crate) fn sync_dir(&self) -> Result<()> {
-        let synced = self.fs.sync_dir(self.directory.path());
-        self.poison.guard(synced.map_err(Error::io("sync the directory", self.directory.path())))
+        let dir = self.directory.path();
+        let sync = || self.fs.sync_dir(dir).map_err(Error::io("sync the directory", dir));
+        self.poison.attempt(sync)
     }
 }
 
@@ -117,6 +126,7 @@ pub(crate) fn create_manifest(
     // Whatever fails here fails the opening, after which nobody can write.
     let poison = Poison::default();
     manifest.nonce = random_nonce(directory)?;
+    sync_parent(fs, directory.path());
     fs.sync_dir(directory.path()).map_err(Error::io("sync the directory", directory.path()))?;
     let (from, to) = (directory.first_manifest(), directory.manifest());
     write_file(fs, &from, &manifest.encode(), &poison)?;
@@ -124,8 +134,19 @@ pub(crate) fn create_manifest(
     fs.sync_dir(directory.path()).map_err(Error::io("sync the directory", directory.path()))
 }
 
+/// Makes the name of the directory itself durable, as far as its parent lets us.
+fn sync_parent(fs: &dyn Fs, dir: &Path) {
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if let Err(error) = fs.sync_dir(parent) {
+        tracing::warn!(path = %parent.display(), %error, "cannot sync the directory's parent");
+    }
+}
+
 /// Writes a whole file anew, durable but for its name.
-fn write_file(fs: &dyn Fs, path: &std::path::Path, bytes: &[u8], poison: &Poison) -> Result<()> {
+fn write_file(fs: &dyn Fs, path: &Path, bytes: &[u8], poison: &Poison) -> Result<()> {
     match fs.remove(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(Error::io("remove the old", path)(error));
@@ -134,7 +155,7 @@ fn write_file(fs: &dyn Fs, path: &std::path::Path, bytes: &[u8], poison: &Poison
     }
     let file = fs.create(path).map_err(Error::io("create", path))?;
     file.write_at(bytes, 0).map_err(Error::io("write", path))?;
-    poison.guard(file.sync().map_err(Error::io("sync", path)))
+    poison.attempt(|| file.sync().map_err(Error::io("sync", path)))
 }
 
 fn random_nonce(directory: &Directory) -> Result<u64> {

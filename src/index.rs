@@ -15,10 +15,14 @@ use std::sync::Arc;
 use crate::error::{Damage, Result};
 use crate::fs::Region;
 use crate::keydir::{KeyDirectory, KeyHasher};
-use crate::location::Location;
+use crate::location::{Location, SegmentSlot};
 use crate::options::Verify;
 use crate::record::Frame;
-use crate::segment::{Pin, Table};
+use crate::segment::scan::{self, Found, Rules};
+use crate::segment::{Pin, Segment, Table};
+
+/// A newest segment below this is copied rather than left.
+pub(crate) const TAKE_UP_BELOW: u64 = 1 << 20;
 
 pub(crate) struct Index {
     pub(crate) keydir: KeyDirectory,
@@ -109,6 +113,28 @@ impl Index {
         true
     }
 
+    /// Names a record that was just written. Where reading does not check records, it counts as
+    /// checked: what is not is what an opening found bad.
+    pub(crate) fn location(&self, slot: SegmentSlot, offset: u64) -> Option<Location> {
+        let location = Location::new(slot, offset)?;
+        Some(if self.verify == Verify::Never { location.verified() } else { location })
+    }
+
+    /// The newest segment, if it is so small that it is better copied into the next one than left as
+    /// one of thousands, and sound.
+    pub(crate) fn small_newest(&self, segment_size: u64) -> Option<(SegmentSlot, Arc<Segment>)> {
+        let (slot, segment) = self.segments.list().pop()?;
+        let limit = TAKE_UP_BELOW.min(segment_size / 2);
+        if segment.bytes().len() as u64 >= limit {
+            return None;
+        }
+        let sound = scan::walk(segment.bytes(), Rules::Sealed, |found| match found {
+            Found::Record { .. } | Found::Unapplied { .. } => Ok(()),
+            Found::Bad { damage, .. } | Found::Unreadable { damage, .. } => Err(damage),
+        });
+        sound.is_ok().then_some((slot, segment))
+    }
+
     /// Whether a copy of a segment's records has to hold this one: a put if it is its key's newest,
     /// a tombstone if older segments may hold the key and no newer put would fall victim to it.
     pub(crate) fn is_carried(
@@ -143,9 +169,8 @@ impl Index {
     #[inline]
     fn must_verify(&self, location: Location) -> bool {
         match self.verify {
-            Verify::Once => !location.is_verified(),
             Verify::Always => true,
-            Verify::Never => false,
+            Verify::Once | Verify::Never => !location.is_verified(),
         }
     }
 
@@ -179,7 +204,7 @@ impl Index {
         // Equal hashes and different keys: either a collision, one in 2^64, or damage.
         if self.must_verify(location) || !is_same {
             frame.verify()?;
-            if self.verify == Verify::Once {
+            if self.verify != Verify::Always {
                 self.keydir.mark_verified(hash, location);
             }
         }

@@ -8,6 +8,7 @@
 //! - The first active segment after an opening takes up a newest segment that is small: it holds
 //!   copies of what counts in it, and the old file goes when the active one is sealed.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -19,13 +20,11 @@ use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::index::{Existing, Index};
 use crate::location::{Location, SegmentId, SegmentSlot};
+use crate::manifest::Manifest;
 use crate::options::{Durability, Options};
 use crate::record::Record;
-use crate::segment::scan::{self, Found, Rules};
+use crate::segment::scan::{self, Rules};
 use crate::segment::{Active, Segment};
-
-/// A newest segment below this is copied rather than left as one of thousands.
-const TAKE_UP_BELOW: u64 = 1 << 20;
 
 pub(crate) struct Log {
     pub(crate) fs: Arc<dyn Fs>,
@@ -173,7 +172,7 @@ impl Log {
         }
         let (file, path) = (appending.active.file(), Arc::clone(appending.active.path()));
         drop(writer);
-        self.commits.poison().guard(file.sync().map_err(Error::io("sync", &*path)))
+        self.commits.poison().attempt(|| file.sync().map_err(Error::io("sync", &*path)))
     }
 
     fn append(&self, writer: &mut Writer, record: &Record<'_>) -> Result<Location> {
@@ -193,7 +192,7 @@ impl Log {
             return Err(Error::Closed);
         };
         let appended = active.append(record, self.durability != Durability::Buffered)?;
-        Location::new(*slot, appended.offset).ok_or_else(|| self.too_many_segments())
+        self.index.location(*slot, appended.offset).ok_or_else(|| self.too_many_segments())
     }
 
     /// Seals the active segment, if there is one: durable, read-only, listed, mapped anew.
@@ -202,8 +201,8 @@ impl Log {
         if appending.active.len() == 0 {
             return self.discard_empty(writer);
         }
-        appending.active.flush()?;
-        self.commits.poison().guard(appending.active.finish())?;
+        appending.active.finish()?;
+        self.commits.poison().attempt(|| appending.active.sync())?;
         let (entry, supersedes) = (appending.active.entry(), appending.supersedes);
         self.commits.commit(|manifest| {
             manifest.sealed.retain(|sealed| Some(sealed.id) != supersedes);
@@ -231,6 +230,9 @@ impl Log {
 
     /// Removes an unlisted file. Failing to is no error: the next opening removes it.
     pub(crate) fn remove_file(&self, id: SegmentId) {
+        if self.commits.poison().check().is_err() {
+            return;
+        }
         let path = self.directory.data(id);
         if let Err(error) = self.fs.remove(&path) {
             tracing::warn!(path = %path.display(), %error, "cannot remove an old segment yet");
@@ -240,14 +242,15 @@ impl Log {
     /// Drops an active segment that nothing could be appended to, or too small for what comes.
     fn discard_empty(&self, writer: &mut Writer) -> Result<()> {
         let Some(appending) = &writer.active else { return Ok(()) };
-        let (id, slot) = (appending.active.id(), appending.slot);
+        let (id, slot, supersedes) = (appending.active.id(), appending.slot, appending.supersedes);
         self.commits.commit(|manifest| {
+            manifest.sealed.retain(|sealed| Some(sealed.id) != supersedes);
             manifest.tail.clear();
             Ok(())
         })?;
         writer.active = None;
         self.index.segments.retire(slot);
-        self.remove_file(id);
+        supersedes.into_iter().chain([id]).for_each(|id| self.remove_file(id));
         Ok(())
     }
 
@@ -256,24 +259,39 @@ impl Log {
         let id = self.commits.next_file_id();
         let next = id.checked_add(1).ok_or_else(|| self.too_many_segments())?;
         let path = self.directory.data(id);
-        let old = if may_take_up { self.small_newest() } else { None };
+        let old = if may_take_up { self.index.small_newest(self.segment_size) } else { None };
         let old_len = old.as_ref().map_or(0, |(_, old)| old.bytes().len() as u64);
         // Copies lie at other offsets, where up to 127 bytes of padding each may be more.
         let capacity = self.segment_size.max(len + 8 * old_len + 4096);
         let started = Active::create(&*self.fs, &path, id, capacity)
             .and_then(|active| self.fill_active(active, old));
-        // The id is used up even if the file could not be: then it is an orphan, if it is there.
         match &started {
             Ok(_) => self.commits.note(|manifest| {
                 manifest.next_file_id = next;
                 manifest.tail = vec![id];
             }),
-            Err(_) => {
-                self.commits.note(|manifest| manifest.next_file_id = next);
-                let _ = self.fs.remove(&path);
-            }
+            Err(_) => self.give_up_id(&path, next),
         }
         started
+    }
+
+    /// The file of an id could not be made. Its id is not used again; and if a part of the file may be
+    /// there, the next one must not follow it in the tail, which would end with that part.
+    fn give_up_id(&self, path: &Path, next: SegmentId) {
+        let edit = |manifest: &mut Manifest| manifest.next_file_id = next;
+        match self.fs.remove(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                // While this fails too, the name is taken and writes are refused.
+                let committed = self.commits.commit(|manifest| {
+                    edit(manifest);
+                    Ok(())
+                });
+                if let Err(error) = committed {
+                    tracing::warn!(path = %path.display(), %error, "a half-made segment is left");
+                }
+            }
+            _ => self.commits.note(edit),
+        }
     }
 
     /// Carries over what counts in the old segment, then lets readers see the new one.
@@ -287,12 +305,12 @@ impl Log {
             let segments = self.index.segments.list();
             let older_segments = segments.iter().any(|(_, segment)| segment.id() < old.id());
             scan::walk(old.bytes(), Rules::Sealed, |found| {
-                let Found::Record { offset, frame } = found else { return Ok(()) };
+                let Some((offset, frame)) = old.sound(found)? else { return Ok(()) };
                 let hash = self.index.hash(frame.key());
                 let from =
                     Location::new(*old_slot, offset).ok_or_else(|| self.too_many_segments())?;
                 if self.index.is_carried(hash, &frame, from, older_segments) {
-                    let appended = active.append(&frame.record().as_single(), false)?;
+                    let appended = active.append_copy(&frame, old.path(), offset)?;
                     if frame.is_tombstone() {
                         active.usage().add_dead(appended.len);
                     } else {
@@ -313,26 +331,12 @@ impl Log {
         for (hash, location, offset) in moves {
             let from = Existing { location, len: None, expires_at: None };
             // Under the writer's lock and outside compactions nobody else changes the entry.
-            self.index.change(hash, Some(&from), Location::new(slot, offset));
+            self.index.change(hash, Some(&from), self.index.location(slot, offset));
         }
         if let Some((old_slot, _)) = old {
             self.index.segments.retire(old_slot);
         }
         Ok(Appending { active, slot, supersedes, named: false })
-    }
-
-    /// The newest segment, if it is worth taking up and sound.
-    fn small_newest(&self) -> Option<(SegmentSlot, Arc<Segment>)> {
-        let (slot, segment) = self.index.segments.list().pop()?;
-        let limit = TAKE_UP_BELOW.min(self.segment_size / 2);
-        if segment.bytes().len() as u64 >= limit {
-            return None;
-        }
-        let sound = scan::walk(segment.bytes(), Rules::Sealed, |found| match found {
-            Found::Record { .. } | Found::Unapplied { .. } => Ok(()),
-            Found::Bad { damage, .. } | Found::Unreadable { damage, .. } => Err(damage),
-        });
-        sound.is_ok().then_some((slot, segment))
     }
 
     pub(crate) fn too_many_segments(&self) -> Error {

@@ -158,18 +158,18 @@ impl Manifest {
 
     /// The invariants at the top of this file.
     fn check(&self) -> Result<(), Damage> {
-        let mut least = 0;
+        let mut least = SegmentId::new(0);
         let sealed = self.sealed.iter().map(|entry| entry.id);
         for id in sealed.chain(self.tail.iter().copied()) {
-            if id.get() < least {
-                let field = "segment id (they ascend)";
-                return Err(Damage::Field { field, expected: least, found: id.get() });
+            let damage = |field| Damage::Field { field, expected: least.get(), found: id.get() };
+            if id < least {
+                return Err(damage("segment id (they ascend)"));
             }
-            least = id.get().saturating_add(1);
+            least = id.checked_add(1).ok_or_else(|| damage("segment id (there is a next)"))?;
         }
-        if self.next_file_id.get() < least {
-            let found = self.next_file_id.get();
-            return Err(Damage::Field { field: "next file id", expected: least, found });
+        if self.next_file_id < least {
+            let (expected, found) = (least.get(), self.next_file_id.get());
+            return Err(Damage::Field { field: "next file id", expected, found });
         }
         match self.sealed.iter().find(|entry| entry.dead_bytes > entry.len) {
             Some(entry) => Err(Damage::Field {
@@ -200,4 +200,80 @@ fn expect(field: &'static str, expected: u64, found: u64) -> Result<(), Damage> 
 
 fn length(expected: u64, rest: &[u8]) -> Damage {
     Damage::Length { expected, found: rest.len() as u64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn manifest(sealed: &[u64], tail: &[u64], next: u64) -> Manifest {
+        let entry = |&id: &u64| SealedEntry {
+            id: SegmentId::new(id),
+            len: 100 + id % 7,
+            records: id % 5,
+            dead_bytes: 100,
+            checksum: id as u32,
+        };
+        Manifest {
+            seed: [7; 16],
+            nonce: 42,
+            next_file_id: SegmentId::new(next),
+            sealed: sealed.iter().map(entry).collect(),
+            tail: tail.iter().map(|&id| SegmentId::new(id)).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_itself_and_to_nothing_else() {
+        for (sealed, tail) in [(&[][..], &[][..]), (&[1, 2, 9], &[10]), (&[0], &[3, 4])] {
+            let manifest = manifest(sealed, tail, 11);
+            let bytes = manifest.encode();
+            assert_eq!(Manifest::decode(&bytes), Ok(manifest));
+            for bit in 0..bytes.len() * 8 {
+                let mut bad = bytes.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert!(Manifest::decode(&bad).is_err(), "bit {bit}");
+            }
+            for len in 0..bytes.len() {
+                assert!(Manifest::decode(&bytes[..len]).is_err(), "cut to {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_later_version_is_told_from_damage() {
+        let mut bytes = manifest(&[1], &[], 2).encode();
+        bytes[11] += 1;
+        assert_eq!(Manifest::decode(&bytes), Err(Refusal::Version));
+    }
+
+    #[test]
+    fn ids_that_are_out_of_order_are_refused_though_the_checksum_is_right() {
+        let last = u64::MAX;
+        let cases: [(&[u64], &[u64], u64); 7] = [
+            (&[2, 1], &[], 9),
+            (&[1, 1], &[], 9),
+            (&[3], &[2], 9),
+            (&[1], &[2, 2], 9),
+            (&[1], &[], 1),
+            (&[1], &[5], 5),
+            (&[last, last], &[last], last),
+        ];
+        for (sealed, tail, next) in cases {
+            let decoded = Manifest::decode(&manifest(sealed, tail, next).encode());
+            assert!(matches!(decoded, Err(Refusal::Damaged(Damage::Field { .. }))), "{sealed:?}");
+        }
+        let mut dead = manifest(&[1], &[], 2);
+        dead.sealed[0].dead_bytes = dead.sealed[0].len + 1;
+        assert!(Manifest::decode(&dead.encode()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Manifest::decode(&bytes);
+        }
+    }
 }

@@ -135,7 +135,8 @@ pub enum Verify {
     Once,
     /// At every read.
     Always,
-    /// Never while reading: damage to a value's bytes goes unseen.
+    /// Never while reading: damage to a value's bytes that came after the store was opened goes
+    /// unseen. What opening found bad is an error all the same.
     Never,
 }
 

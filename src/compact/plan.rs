@@ -20,19 +20,18 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// A full compaction: every segment, unless nothing would be gained.
+    /// A full compaction: every segment, unless nothing is dead and no two neighbours fit into one.
     pub(crate) fn full(segments: &[Facts], segment_size: u64) -> Self {
-        let bytes: u64 = segments.iter().map(|facts| facts.bytes).sum();
         let dead: u64 = segments.iter().map(|facts| facts.dead_bytes).sum();
-        let live_segments = (bytes - dead).div_ceil(segment_size);
-        // A segment may end early for want of room for the next record.
-        let mergeable = segments.iter().filter(|facts| facts.bytes < segment_size / 2).count() > 1;
-        if dead == 0 && !(mergeable && segments.len() as u64 > live_segments) {
+        let mergeable = segments.windows(2).any(|two| two[0].bytes + two[1].bytes <= segment_size);
+        if dead == 0 && !mergeable {
             return Plan { inputs: Vec::new(), outputs: 0 };
         }
+        let live: u64 = segments.iter().map(|facts| facts.bytes - facts.dead_bytes).sum();
         Plan {
             inputs: segments.iter().map(|facts| facts.id).collect(),
-            outputs: live_segments.saturating_add(1),
+            // Two outputs in a row hold more than a segment's size.
+            outputs: live.div_ceil(segment_size).saturating_mul(2).saturating_add(1),
         }
     }
 }
@@ -53,10 +52,14 @@ mod tests {
     fn a_store_with_nothing_dead_and_nothing_to_merge_is_left_alone() {
         assert!(inputs(&[]).is_empty());
         assert!(inputs(&[facts(1, 90, 0), facts(2, 100, 0), facts(3, 10, 0)]).is_empty());
+        assert!(
+            inputs(&[facts(1, 35, 0), facts(2, 80, 0), facts(3, 80, 0), facts(4, 35, 0)])
+                .is_empty()
+        );
     }
 
     #[test]
-    fn any_dead_byte_or_two_small_segments_bring_in_every_segment() {
+    fn any_dead_byte_or_two_neighbours_that_fit_into_one_bring_in_every_segment() {
         assert_eq!(inputs(&[facts(1, 90, 0), facts(2, 100, 1)]), [1, 2]);
         assert_eq!(inputs(&[facts(1, 100, 0), facts(2, 10, 0), facts(3, 10, 0)]), [1, 2, 3]);
     }
@@ -64,6 +67,6 @@ mod tests {
     #[test]
     fn enough_ids_are_reserved_for_what_is_live() {
         assert_eq!(Plan::full(&[facts(1, 100, 100)], 100).outputs, 1);
-        assert_eq!(Plan::full(&[facts(1, 100, 1), facts(2, 100, 1)], 100).outputs, 3);
+        assert_eq!(Plan::full(&[facts(1, 100, 1), facts(2, 100, 1)], 100).outputs, 5);
     }
 }

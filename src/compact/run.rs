@@ -107,17 +107,16 @@ impl Copying<'_> {
         report: &mut CompactionReport,
     ) -> Result<Vec<(SegmentSlot, Arc<Segment>)>> {
         let mut inputs = Vec::new();
-        for (slot, segment) in segments {
+        for (older, (slot, segment)) in segments.iter().enumerate() {
             if plan.inputs.binary_search(&segment.id()).is_err() {
                 continue;
             }
-            if !self.is_sound(*slot, segment)? {
+            let Some(dead) = self.dead_bad_records(*slot, segment)? else {
                 report.segments_kept.push(segment.path().to_path_buf());
                 continue;
-            }
+            };
             // Segments come in id order: all older ones are inputs if as many are as there are.
-            let older = segments.iter().filter(|(_, other)| other.id() < segment.id()).count();
-            self.copy_segment(*slot, segment, inputs.len() < older)?;
+            self.copy_segment(*slot, segment, &dead, inputs.len() < older)?;
             inputs.push((*slot, Arc::clone(segment)));
         }
         if let Some(output) = self.output.take() {
@@ -126,8 +125,12 @@ impl Copying<'_> {
         Ok(inputs)
     }
 
-    /// Whether every record can be read, but for bad ones that no entry names.
-    fn is_sound(&self, slot: SegmentSlot, segment: &Segment) -> Result<bool> {
+    /// The offsets of bad records that no entry names, or `None` if anything else cannot be read.
+    fn dead_bad_records(
+        &self,
+        slot: SegmentSlot,
+        segment: &Segment,
+    ) -> Result<Option<HashSet<u64>>> {
         let mut bad = HashSet::new();
         let mut unreadable = false;
         scan::walk(segment.bytes(), Rules::Sealed, |found| {
@@ -148,18 +151,22 @@ impl Copying<'_> {
                 });
             }
         }
-        Ok(!unreadable && !is_live)
+        Ok((!unreadable && !is_live).then_some(bad))
     }
 
     fn copy_segment(
         &mut self,
         slot: SegmentSlot,
         segment: &Segment,
+        dead_bad_records: &HashSet<u64>,
         older_segments: bool,
     ) -> Result<()> {
         let log = self.log;
         scan::walk(segment.bytes(), Rules::Sealed, |found| {
-            let Found::Record { offset, frame } = found else { return Ok(()) };
+            if matches!(found, Found::Bad { offset, .. } if dead_bad_records.contains(&offset)) {
+                return Ok(());
+            }
+            let Some((offset, frame)) = segment.sound(found)? else { return Ok(()) };
             let from = Location::new(slot, offset).ok_or_else(|| log.too_many_segments())?;
             let hash = log.index.hash(frame.key());
             if !log.index.is_carried(hash, &frame, from, older_segments) {
@@ -169,12 +176,18 @@ impl Copying<'_> {
                 self.expired.push((hash, from));
                 return Ok(());
             }
-            self.copy_record(hash, from, &frame)
+            self.copy_record(hash, from, &frame, segment)
         })?;
         Ok(())
     }
 
-    fn copy_record(&mut self, hash: u64, from: Location, frame: &Frame<'_>) -> Result<()> {
+    fn copy_record(
+        &mut self,
+        hash: u64,
+        from: Location,
+        frame: &Frame<'_>,
+        segment: &Segment,
+    ) -> Result<()> {
         let record = frame.record().as_single();
         // The last output takes whatever remains.
         if let Some(output) = &self.output
@@ -188,7 +201,7 @@ impl Copying<'_> {
             self.output = Some(self.start_output()?);
         }
         let Some(output) = &mut self.output else { return Err(self.log.too_many_segments()) };
-        let appended = output.append(&record, false)?;
+        let appended = output.append_copy(frame, segment.path(), from.offset())?;
         if frame.is_tombstone() {
             output.usage().add_dead(appended.len);
         } else {
@@ -209,7 +222,7 @@ impl Copying<'_> {
         let poison = self.log.commits.poison();
         let path = self.log.directory.data(output.id());
         let temporary = Arc::clone(output.path());
-        let finished = output.flush().and_then(|()| poison.guard(output.finish()));
+        let finished = output.finish().and_then(|()| poison.attempt(|| output.sync()));
         let renamed = finished.and_then(|()| {
             let renamed = self.log.fs.rename(&temporary, &path);
             renamed.map_err(Error::io("rename a compacted segment to", &*path))
@@ -244,8 +257,9 @@ impl Copying<'_> {
         for Move { hash, from, output, offset, len } in std::mem::take(&mut self.moves) {
             let slot = slots[output as usize];
             let old = Existing { location: from, len: None, expires_at: None };
-            let moved = log.index.change(hash, Some(&old), Location::new(slot, offset));
-            if !moved {
+            let to = log.index.location(slot, offset);
+            debug_assert!(to.is_some(), "appending refuses offsets that no location can name");
+            if to.is_some() && !log.index.change(hash, Some(&old), to) {
                 // A put or a delete was faster: the copy is stale already.
                 self.finished[output as usize].1.usage().add_dead(len);
             }
@@ -274,25 +288,19 @@ impl Copying<'_> {
     fn commit(&self, inputs: &[(SegmentSlot, Arc<Segment>)]) -> Result<Vec<SegmentSlot>> {
         let log = self.log;
         let segments = &log.index.segments;
-        let mut slots = Vec::with_capacity(self.finished.len());
-        for (_, segment) in &self.finished {
-            let slot = segments.add(Arc::clone(segment));
-            slots.extend(slot);
-        }
-        let committed = if slots.len() < self.finished.len() {
-            Err(log.too_many_segments())
-        } else {
-            // What made the dropped records stale has to be on disk before they are dropped.
-            log.sync().and_then(|()| {
-                log.commits.commit(|manifest| {
-                    let is_input = |id| inputs.iter().any(|(_, segment)| segment.id() == id);
-                    manifest.sealed.retain(|sealed| !is_input(sealed.id));
-                    manifest.sealed.extend(self.finished.iter().map(|(entry, _)| *entry));
-                    manifest.sealed.sort_by_key(|sealed| sealed.id);
-                    Ok(())
-                })
+        let outputs = self.finished.iter().map(|(_, segment)| Arc::clone(segment));
+        let slots = segments.add_all(outputs).ok_or_else(|| log.too_many_segments())?;
+        // What made the dropped records stale has to be on disk before they are dropped.
+        let committed = log.sync().and_then(|()| {
+            log.commits.commit(|manifest| {
+                let is_input =
+                    |id| inputs.binary_search_by_key(&id, |(_, segment)| segment.id()).is_ok();
+                manifest.sealed.retain(|sealed| !is_input(sealed.id));
+                manifest.sealed.extend(self.finished.iter().map(|(entry, _)| *entry));
+                manifest.sealed.sort_by_key(|sealed| sealed.id);
+                Ok(())
             })
-        };
+        });
         if committed.is_err() {
             slots.iter().for_each(|&slot| segments.retire(slot));
         }

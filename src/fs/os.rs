@@ -25,6 +25,11 @@ use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
 use super::{File, Fs, Lock};
 
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
+/// Enough for the header, the key and a small value.
+const PREFETCH_LINES: usize = 4;
+
 /// Memory that shows a file's bytes from `base` on, readable up to a published length.
 pub(crate) struct Region {
     map: MmapRaw,
@@ -70,6 +75,23 @@ impl Region {
     #[inline]
     pub(crate) fn get_from(&self, start: usize) -> Option<&[u8]> {
         self.get(start..self.published())
+    }
+
+    /// Asks the processor for the first bytes from `start` on, which somebody is about to read.
+    #[inline]
+    pub(crate) fn prefetch(&self, start: usize) {
+        #[cfg(target_arch = "x86_64")]
+        for line in 0..PREFETCH_LINES {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let address = self.map.as_ptr().wrapping_add(start + line * CACHE_LINE);
+            // SAFETY: a prefetch reads nothing and faults at no address.
+            #[expect(unsafe_code, reason = "the instruction is an unsafe function")]
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(address.cast());
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = start;
     }
 
     fn publish(&self, len: usize) {

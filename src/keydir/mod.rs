@@ -12,21 +12,21 @@
 //! Must not know: keys, records, files.
 
 mod hash;
+mod table;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use parking_lot::RwLock;
 
 pub(crate) use hash::KeyHasher;
 
 use crate::location::Location;
+use table::Table;
 
-const SHARDS: usize = 64;
-/// The table inside a shard uses a hash's lowest bits and its top seven; a shard is chosen by
-/// others, so that neither loses entropy.
-const SHARD_SHIFT: u32 = 48;
+/// So many that growing one, which is done under its lock, takes little time.
+const SHARDS: usize = 256;
+/// A table uses a hash's low half; a shard is chosen by the top, so that neither loses entropy.
+const SHARD_SHIFT: u32 = 56;
 
 pub(crate) struct KeyDirectory {
     shards: Box<[Shard]>,
@@ -35,35 +35,16 @@ pub(crate) struct KeyDirectory {
 }
 
 /// Aligned so that no two locks share a cache line.
-#[repr(align(128))]
+#[repr(align(64))]
+#[derive(Default)]
 struct Shard {
-    slots: RwLock<HashTable<Slot>>,
-}
-
-struct Slot {
-    hash: u64,
-    /// Atomic because the verified bit is set under the shared lock.
-    location: AtomicU64,
-}
-
-impl Slot {
-    fn new(hash: u64, location: Location) -> Self {
-        Slot { hash, location: AtomicU64::new(location.bits()) }
-    }
-
-    fn location(&self) -> Location {
-        Location::from_bits(self.location.load(Ordering::Relaxed))
-    }
-
-    fn is_at(&self, hash: u64, location: Location) -> bool {
-        self.hash == hash && self.location().is_same_place(location)
-    }
+    table: RwLock<Table>,
 }
 
 impl KeyDirectory {
     pub(crate) fn new() -> Self {
-        let shard = || Shard { slots: RwLock::new(HashTable::new()) };
-        KeyDirectory { shards: (0..SHARDS).map(|_| shard()).collect(), len: AtomicUsize::new(0) }
+        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
+        KeyDirectory { shards, len: AtomicUsize::new(0) }
     }
 
     /// How many entries there are.
@@ -73,53 +54,39 @@ impl KeyDirectory {
 
     /// Shows the location of every entry with this hash.
     #[inline]
-    pub(crate) fn visit(&self, hash: u64, mut visitor: impl FnMut(Location)) {
-        let slots = self.shard(hash).slots.read();
-        slots
-            .iter_hash(hash)
-            .filter(|slot| slot.hash == hash)
-            .for_each(|slot| visitor(slot.location()));
+    pub(crate) fn visit(&self, hash: u64, visitor: impl FnMut(Location)) {
+        self.shard(hash).table.read().visit(hash, visitor);
     }
 
     /// Whether an entry with this hash stands at exactly this place.
     pub(crate) fn is_at(&self, hash: u64, location: Location) -> bool {
-        self.shard(hash).slots.read().find(hash, |slot| slot.is_at(hash, location)).is_some()
+        self.shard(hash).table.read().contains(hash, location)
     }
 
     /// The one way to change an entry: from `None` to insert it, to `None` to remove it. Answers
     /// false, having done nothing, if the entry is no longer at the old location.
     pub(crate) fn change(&self, hash: u64, old: Option<Location>, new: Option<Location>) -> bool {
-        let mut slots = self.shard(hash).slots.write();
-        let Some(old) = old else {
-            if let Some(new) = new {
-                slots.insert_unique(hash, Slot::new(hash, new), |slot| slot.hash);
+        let mut table = self.shard(hash).table.write();
+        match (old, new) {
+            (None, None) => true,
+            (None, Some(new)) => {
+                table.insert(hash, new);
                 self.len.fetch_add(1, Ordering::Relaxed);
+                true
             }
-            return true;
-        };
-        let Entry::Occupied(mut slot) =
-            slots.entry(hash, |slot| slot.is_at(hash, old), |slot| slot.hash)
-        else {
-            return false;
-        };
-        match new {
-            Some(new) => *slot.get_mut().location.get_mut() = new.bits(),
-            None => {
-                slot.remove();
-                self.len.fetch_sub(1, Ordering::Relaxed);
+            (Some(old), Some(new)) => table.replace(hash, old, new),
+            (Some(old), None) => {
+                let removed = table.remove(hash, old);
+                self.len.fetch_sub(usize::from(removed), Ordering::Relaxed);
+                removed
             }
         }
-        true
     }
 
     /// Notes that the record at `location`, if an entry is still there, has passed its check.
     #[cold]
     pub(crate) fn mark_verified(&self, hash: u64, location: Location) {
-        let slots = self.shard(hash).slots.read();
-        if let Some(slot) = slots.find(hash, |slot| slot.is_at(hash, location)) {
-            // Under the shared lock only this bit ever changes.
-            slot.location.store(location.verified().bits(), Ordering::Relaxed);
-        }
+        self.shard(hash).table.write().replace(hash, location, location.verified());
     }
 
     /// How many shards there are, for [`KeyDirectory::visit_shard`].
@@ -128,18 +95,19 @@ impl KeyDirectory {
     }
 
     /// Shows every location in one shard.
-    pub(crate) fn visit_shard(&self, shard: usize, mut visitor: impl FnMut(Location)) {
+    pub(crate) fn visit_shard(&self, shard: usize, visitor: impl FnMut(Location)) {
         if let Some(shard) = self.shards.get(shard) {
-            shard.slots.read().iter().for_each(|slot| visitor(slot.location()));
+            shard.table.read().visit_all(visitor);
         }
     }
 
     /// Bytes of memory that the tables take.
     pub(crate) fn memory(&self) -> usize {
-        let tables = self.shards.iter().map(|shard| shard.slots.read().allocation_size());
+        let tables = self.shards.iter().map(|shard| shard.table.read().memory());
         tables.sum::<usize>() + size_of_val(&*self.shards)
     }
 
+    #[inline]
     fn shard(&self, hash: u64) -> &Shard {
         &self.shards[(hash >> SHARD_SHIFT) as usize % SHARDS]
     }

@@ -1,9 +1,9 @@
 //! From a directory to a store: which files count, what is in them, and what a crash left.
 //!
 //! The order (docs/design.md, "Recovery"): the manifest, or the adoption of a directory of bare data
-//! files; then the listed segments, scanned oldest first into the key directory; then the tail, whose
-//! good records are copied into a fresh segment that is synced and listed; then, when all that has
-//! worked, what is left over is removed.
+//! files; then the listed segments, scanned oldest first into the key directory; then, when everything
+//! listed has been found, what is left over is removed; then the tail's good records are copied into a
+//! fresh segment that is synced and listed.
 //!
 //! Invariants:
 //! - Nothing is removed before every listed file has been found in order.
@@ -12,6 +12,7 @@
 
 mod files;
 mod report;
+mod tail;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,16 +22,17 @@ pub use report::{Cut, DamagedRecord, RecoveryReport};
 use crate::commit::{self, Commits};
 use crate::directory::Directory;
 use crate::error::{Damage, Error, Result};
-use crate::fs::{File, Fs, Region};
+use crate::fs::{File, Fs};
 use crate::index::Index;
 use crate::keydir::KeyHasher;
-use crate::location::{Location, SegmentId};
+use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::manifest::{Manifest, Refusal, SealedEntry};
 use crate::options::{Options, Recovery};
 use crate::record::Frame;
+use crate::segment::Segment;
 use crate::segment::scan::{self, Ending, Found, Rules, Summary};
-use crate::segment::{Active, Segment};
 use files::Files;
+use tail::Tail;
 
 /// Bytes copied at a time into a `.cut` file.
 const CUT_PIECE: usize = 1 << 20;
@@ -60,23 +62,27 @@ pub(crate) fn recover(
         fs: &**fs,
         directory,
         strict: options.recovery == Recovery::Strict,
+        segment_size: options.segment_size,
         index: Index::new(KeyHasher::new(&manifest.seed, hash_mask), options.verify),
         report: RecoveryReport::default(),
     };
     let commits = |manifest| Commits::new(Arc::clone(fs), directory.clone(), manifest);
     let commits = if files.has_manifest {
         recovering.index_listed(&manifest.sealed)?;
-        let (tail, orphans) = (files.tail(&manifest), files.orphans(&manifest));
+        let tail = Tail::open(&recovering, &files.tail(&manifest))?;
+        // Everything listed has been found. What is left over goes before anything is written, which
+        // may need its space; oldest first, so that nothing stands without what supersedes it.
+        let orphans = files.orphans(&manifest).into_iter().map(|id| directory.data(id));
+        orphans.for_each(|path| recovering.remove(&path));
+        files.temporary.iter().for_each(|path| recovering.remove(path));
         let commits = commits(manifest);
         recovering.settle_tail(&commits, &tail)?;
-        // Oldest first, so that no leftover stands without what supersedes it.
-        let leftover = orphans.iter().chain(&tail).map(|&id| directory.data(id));
-        leftover.for_each(|path| recovering.remove(&path));
         commits
     } else {
-        commits(recovering.adopt(manifest, &files.data)?)
+        let commits = commits(recovering.adopt(manifest, &files.data)?);
+        files.temporary.iter().for_each(|path| recovering.remove(path));
+        commits
     };
-    files.temporary.iter().for_each(|path| recovering.remove(path));
     Ok(Recovered { commits, index: recovering.index, report: recovering.report })
 }
 
@@ -105,6 +111,7 @@ struct Recovering<'a> {
     fs: &'a dyn Fs,
     directory: &'a Directory,
     strict: bool,
+    segment_size: u64,
     index: Index,
     report: RecoveryReport,
 }
@@ -164,11 +171,12 @@ impl Recovering<'_> {
         let segments = sealed.iter().map(|entry| {
             Segment::open(self.fs, &self.directory.data(entry.id), entry.id, entry.len)
         });
-        let segments = segments.collect::<Result<Vec<_>>>()?;
-        for (segment, entry) in segments.into_iter().zip(sealed) {
-            let segment = Arc::new(segment);
+        let segments = segments.map(|segment| segment.map(Arc::new)).collect::<Result<Vec<_>>>()?;
+        let slots = self.index.segments.add_all(segments.iter().cloned());
+        let slots = slots.ok_or_else(|| self.too_many_segments())?;
+        for ((segment, slot), entry) in segments.iter().zip(slots).zip(sealed) {
             let damaged_before = self.report.damage.len();
-            let summary = self.index_segment(&segment)?;
+            let summary = self.index_segment_at(slot, segment)?;
             if self.report.damage.len() == damaged_before {
                 check_listed(segment.path(), entry, summary)?;
             }
@@ -180,6 +188,10 @@ impl Recovering<'_> {
     fn index_segment(&mut self, segment: &Arc<Segment>) -> Result<Summary> {
         let added = self.index.segments.add(Arc::clone(segment));
         let slot = added.ok_or_else(|| self.too_many_segments())?;
+        self.index_segment_at(slot, segment)
+    }
+
+    fn index_segment_at(&mut self, slot: SegmentSlot, segment: &Segment) -> Result<Summary> {
         let summary = scan::walk(segment.bytes(), Rules::Sealed, |found| match found {
             Found::Record { offset, frame } => {
                 segment.usage().add_record(frame.len());
@@ -195,9 +207,7 @@ impl Recovering<'_> {
             Found::Unapplied { offset, frame } => {
                 segment.usage().add_record(frame.len());
                 segment.usage().add_dead(frame.len());
-                self.report.unapplied_batch_records += 1;
-                let path = segment.path().display();
-                tracing::warn!(%path, offset, "a batch is not whole: its record does not count");
+                self.note_unapplied(segment.path(), offset);
                 Ok(())
             }
             Found::Unreadable { offset, damage } => {
@@ -237,109 +247,20 @@ impl Recovering<'_> {
     }
 
     fn note_damage(&mut self, segment: &Segment, offset: u64, damage: Damage) -> Result<()> {
-        let path = segment.path().to_path_buf();
-        let error = match damage {
-            Damage::ReservedFlag => {
-                Error::Unsupported { path: path.clone(), offset, feature: "a reserved record flag" }
-            }
-            damage => Error::Corrupt { path: path.clone(), offset, damage },
-        };
+        let error = segment.corrupt(offset, damage);
         if self.strict {
             return Err(error);
         }
         tracing::warn!(%error, "damage in a sealed segment");
+        let path = segment.path().to_path_buf();
         self.report.damage.push(DamagedRecord { path, offset, damage });
         Ok(())
     }
 
-    /// Ends the log where its first bad record stands, and makes a sealed, synced segment of what
-    /// stands before it: pages of a log that was not closed may be in the cache and nowhere else,
-    /// even after a sync that says otherwise.
-    fn settle_tail(&mut self, commits: &Commits, tail: &[SegmentId]) -> Result<()> {
-        let Some(last) = tail.last() else { return Ok(()) };
-        self.report.unclean = true;
-        let above_tail = last.checked_add(1).ok_or_else(|| self.too_many_segments())?;
-        let mut copy_id = above_tail;
-        let regions = tail.iter().map(|&id| self.open_tail(id)).collect::<Result<Vec<_>>>()?;
-        commits.commit(|manifest| {
-            manifest.tail = tail.to_vec();
-            manifest.next_file_id = manifest.next_file_id.max(above_tail);
-            copy_id = commit::reserve(manifest, 1, self.directory)?;
-            Ok(())
-        })?;
-        let copy_path = self.directory.data(copy_id);
-        let temporary = self.directory.data_temporary(copy_id);
-        let mut copy = Active::create_unread(self.fs, &temporary, copy_id)?;
-        self.copy_tail(&regions, tail, &mut copy)?;
-
-        let sealed = if copy.len() == 0 {
-            drop(copy);
-            self.remove_stale(&temporary)?;
-            None
-        } else {
-            copy.finish()?;
-            let renamed = self.fs.rename(&temporary, &copy_path);
-            renamed.map_err(Error::io("rename a recovered segment to", &*copy_path))?;
-            Some(copy.entry())
-        };
-        commits.commit(|manifest| {
-            manifest.sealed.extend(sealed);
-            manifest.tail.clear();
-            Ok(())
-        })?;
-        if let Some(entry) = sealed {
-            let segment = Segment::open(self.fs, &copy_path, entry.id, entry.len)?;
-            self.index_segment(&Arc::new(segment))?;
-        }
-        Ok(())
-    }
-
-    /// Copies the good records of the tail, its files taken as one log, and sets the rest aside.
-    fn copy_tail(
-        &mut self,
-        regions: &[(Arc<dyn File>, Arc<Region>)],
-        tail: &[SegmentId],
-        copy: &mut Active,
-    ) -> Result<()> {
-        let mut ended = false;
-        for ((file, region), &id) in regions.iter().zip(tail) {
-            let bytes = region.get_from(0).unwrap_or_default();
-            let len = bytes.len() as u64;
-            let mut summary = Summary { end: 0, ending: Ending::Whole, records: 0, checksum: 0 };
-            if !ended {
-                summary = scan::walk(bytes, Rules::Tail, |found| match found {
-                    Found::Record { frame, .. } => {
-                        copy.append(&frame.record().as_single(), false).map(drop)
-                    }
-                    Found::Unapplied { offset, .. } => {
-                        self.report.unapplied_batch_records += 1;
-                        let path = region.path().display();
-                        tracing::warn!(%path, offset, "a batch is not whole: it does not count");
-                        Ok(())
-                    }
-                    // A tail's walk ends at the first bad record without naming it.
-                    Found::Bad { .. } | Found::Unreadable { .. } => Ok(()),
-                })?;
-            }
-            if summary.ending == Ending::Bad(Damage::ReservedFlag) {
-                let path = region.path().to_path_buf();
-                let feature = "a reserved record flag";
-                return Err(Error::Unsupported { path, offset: summary.end, feature });
-            }
-            if summary.end < len {
-                ended = true;
-                self.set_aside(id, region.path(), &**file, summary, len)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn open_tail(&self, id: SegmentId) -> Result<(Arc<dyn File>, Arc<Region>)> {
-        let path = self.directory.data(id);
-        let file = self.open(&path)?;
-        let len = file.len().map_err(Error::io("read the length of", &*path))?;
-        let region = file.map(&path, len).map_err(Error::io("map", &*path))?;
-        Ok((file, region))
+    fn note_unapplied(&mut self, path: &Path, offset: u64) {
+        self.report.unapplied_batch_records += 1;
+        let path = path.display();
+        tracing::warn!(%path, offset, "a batch is not whole: its record does not count");
     }
 
     /// Copies what stands behind the end of the log into a `.cut` file, unless it is zeros.

@@ -21,9 +21,9 @@ use parking_lot::Mutex;
 use super::{Pin, Segment, Usage};
 use crate::error::{Damage, Error, Result};
 use crate::fs::{Chunk, File, Fs, GrowingMap, Region};
-use crate::location::SegmentId;
+use crate::location::{Location, SegmentId};
 use crate::manifest::SealedEntry;
-use crate::record::Record;
+use crate::record::{Frame, Record};
 
 /// Fits in a core's second-level cache.
 const CHUNK_LEN: usize = 256 << 10;
@@ -165,6 +165,10 @@ impl Active {
     /// to the OS. After an error the segment is as it was.
     pub(crate) fn append(&mut self, record: &Record<'_>, flush: bool) -> Result<Appended> {
         let appended = Appended { offset: self.end, len: record.len_at(self.end) };
+        if appended.offset + appended.len > Location::OFFSET_LIMIT {
+            let path = self.path.to_path_buf();
+            return Err(Error::TooManySegments { path });
+        }
         let checksum = if appended.len > DIRECT_LEN {
             self.append_directly(record, appended)?
         } else {
@@ -178,6 +182,23 @@ impl Active {
             map.publish(self.flushed);
         }
         Ok(appended)
+    }
+
+    /// Appends a copy of a record of another segment, as a single, without a flush. An error if the
+    /// copy is not what its CRC says that the record was.
+    pub(crate) fn append_copy(
+        &mut self,
+        frame: &Frame<'_>,
+        source: &Path,
+        offset: u64,
+    ) -> Result<Appended> {
+        let record = frame.record();
+        let appended = self.append(&record.as_single(), false)?;
+        // Memory that shows a file may have been read anew since the record was checked.
+        match frame.verify() {
+            Ok(()) => Ok(appended),
+            Err(damage) => Err(Error::Corrupt { path: source.to_path_buf(), offset, damage }),
+        }
     }
 
     fn append_to_chunk(
@@ -227,10 +248,14 @@ impl Active {
         Ok(())
     }
 
-    /// Flushes and makes all of it durable; then clears the write bits. It stays appendable.
+    /// Hands all of it to the OS and nothing else: what a failed write left is gone.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.flush()?;
-        self.cut_soil()?;
+        self.cut_soil()
+    }
+
+    /// Makes what has been flushed durable.
+    pub(crate) fn sync(&self) -> Result<()> {
         self.file.sync().map_err(Error::io("sync", &*self.path))
     }
 
@@ -304,6 +329,8 @@ impl Active {
         *readers = None;
         let reused = self.chunk.as_mut().is_some_and(|chunk| chunk.reuse(self.end));
         if !reused {
+            // Without it, a record would go where no reader looks.
+            self.chunk = None;
             let chunk = Chunk::new(&self.path, self.end, CHUNK_LEN);
             self.chunk = Some(chunk.map_err(Error::io("get memory to append to", &*self.path))?);
         }

@@ -20,6 +20,8 @@ pub(crate) use table::Table;
 use crate::error::{Damage, Error, Result};
 use crate::fs::{Fs, Region};
 use crate::location::SegmentId;
+use crate::record::Frame;
+use scan::Found;
 
 /// A segment as readers see it.
 pub(crate) struct Segment {
@@ -84,13 +86,18 @@ impl Pin {
     /// That the record does not hold what was written.
     #[cold]
     pub(crate) fn corrupt(&self, damage: Damage) -> Error {
-        let (path, offset) = (self.region.path().to_path_buf(), self.offset());
-        match damage {
-            Damage::ReservedFlag => {
-                Error::Unsupported { path, offset, feature: "a reserved record flag" }
-            }
-            damage => Error::Corrupt { path, offset, damage },
+        corrupt(self.region.path(), self.offset(), damage)
+    }
+}
+
+/// That the record at `offset` does not hold what was written, or what this version knows.
+pub(crate) fn corrupt(path: &Path, offset: u64, damage: Damage) -> Error {
+    let path = path.to_path_buf();
+    match damage {
+        Damage::ReservedFlag => {
+            Error::Unsupported { path, offset, feature: "a reserved record flag" }
         }
+        damage => Error::Corrupt { path, offset, damage },
     }
 }
 
@@ -122,6 +129,22 @@ impl Segment {
         &self.usage
     }
 
+    pub(crate) fn corrupt(&self, offset: u64, damage: Damage) -> Error {
+        corrupt(self.path(), offset, damage)
+    }
+
+    /// The record that was found, unless it does not count, in a walk through a segment that was
+    /// sound: anything bad has gone bad since.
+    pub(crate) fn sound<'a>(&self, found: Found<'a>) -> Result<Option<(u64, Frame<'a>)>> {
+        match found {
+            Found::Record { offset, frame } => Ok(Some((offset, frame))),
+            Found::Unapplied { .. } => Ok(None),
+            Found::Bad { offset, damage, .. } | Found::Unreadable { offset, damage } => {
+                Err(self.corrupt(offset, damage))
+            }
+        }
+    }
+
     /// All readable bytes of a sealed segment.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.region.get_from(0).unwrap_or_default()
@@ -135,7 +158,10 @@ impl Segment {
             Some(buffer) if offset >= self.region.published() as u64 => {
                 buffer.pin(&self.region, offset)
             }
-            _ => Pin { region: Arc::clone(&self.region), start: offset as usize },
+            _ => {
+                self.region.prefetch(offset as usize);
+                Pin { region: Arc::clone(&self.region), start: offset as usize }
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - In the **log's tail** the first bad record ends it. Zeros are its normal end.
 //! - An **adopted last** file is sealed, except that a record cut short by the end of the file, or
 //!   zeros up to there, end it as they end a tail.
+//! - A batch at the tail's end of which the rest is missing ends it, as a torn record does.
 //! - A run of batch records counts only if it begins with a first and ends with a last.
 //!
 //! Must not know: files, keys' meaning, liveness.
@@ -51,6 +52,8 @@ pub(crate) struct Summary {
 pub(crate) enum Ending {
     Whole,
     Zeros,
+    /// A batch of which the rest is missing.
+    OpenBatch,
     Bad(Damage),
 }
 
@@ -70,23 +73,27 @@ pub(crate) fn walk<'a, E>(
                 run.push(offset, frame, &mut sink)?;
                 frame
             }
-            Err((frame, damage)) => {
-                run.discard(&mut sink)?;
-                match (stop(bytes, offset, frame, damage, rules), frame) {
-                    (None, Some(frame)) => {
-                        sink(Found::Bad { offset, frame, damage })?;
-                        frame
-                    }
-                    (ending, _) => {
-                        summary.ending = ending.unwrap_or(Ending::Bad(damage));
-                        break;
-                    }
+            Err((frame, damage)) => match (stop(bytes, offset, frame, damage, rules), frame) {
+                (None, Some(frame)) => {
+                    run.discard(&mut sink)?;
+                    sink(Found::Bad { offset, frame, damage })?;
+                    frame
                 }
-            }
+                (ending, _) => {
+                    summary.ending = ending.unwrap_or(Ending::Bad(damage));
+                    break;
+                }
+            },
         };
         summary.end += frame.len();
         summary.records += 1;
         checksum.update(&frame.checksum().to_be_bytes());
+    }
+    if let (Rules::Tail, Some(&(first, _))) = (rules, run.pending.first())
+        && summary.ending != Ending::Bad(Damage::ReservedFlag)
+    {
+        summary.end = first;
+        summary.ending = Ending::OpenBatch;
     }
     run.discard(&mut sink)?;
     if let (Ending::Bad(damage), false) = (summary.ending, ends_as_tail(summary.ending, rules)) {
@@ -138,7 +145,7 @@ fn stop(
 pub(crate) fn ends_as_tail(ending: Ending, rules: Rules) -> bool {
     match (ending, rules) {
         (Ending::Whole, _) => true,
-        (Ending::Zeros, _) | (_, Rules::Tail) => rules != Rules::Sealed,
+        (Ending::Zeros | Ending::OpenBatch, _) | (_, Rules::Tail) => rules != Rules::Sealed,
         (Ending::Bad(damage), Rules::AdoptedLast) => matches!(damage, Damage::Length { .. }),
         (Ending::Bad(_), Rules::Sealed) => false,
     }

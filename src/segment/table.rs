@@ -51,14 +51,28 @@ impl Table {
 
     /// Gives the segment a slot; `None` if all are taken.
     pub(crate) fn add(&self, segment: Arc<Segment>) -> Option<SegmentSlot> {
+        self.add_all([segment])?.pop()
+    }
+
+    /// Gives each segment a slot; `None`, and no segment added, if too few are left.
+    pub(crate) fn add_all(
+        &self,
+        segments: impl IntoIterator<Item = Arc<Segment>>,
+    ) -> Option<Vec<SegmentSlot>> {
         let mut retired = self.retired.lock();
-        let free = retired.iter().position(|leaving| !leaving.is_held());
-        let slot = match free {
-            Some(index) => retired.swap_remove(index).slot,
-            None => SegmentSlot::from_index(self.slots.load().len())?,
-        };
-        self.put(slot, Some(segment));
-        Some(slot)
+        let mut slots = Slots::clone(&self.slots.load());
+        let mut given = Vec::new();
+        for segment in segments {
+            let free = retired.iter().position(|leaving| !leaving.is_held());
+            let slot = match free {
+                Some(index) => retired.swap_remove(index).slot,
+                None => SegmentSlot::from_index(slots.len())?,
+            };
+            put(&mut slots, slot, Some(segment));
+            given.push(slot);
+        }
+        self.slots.store(Arc::new(slots));
+        Some(given)
     }
 
     /// Puts another view of the same file in a slot, as when the active segment is sealed. Its
@@ -111,10 +125,14 @@ impl Table {
 
     fn put(&self, slot: SegmentSlot, segment: Option<Arc<Segment>>) {
         let mut slots = Slots::clone(&self.slots.load());
-        if slots.len() <= slot.index() {
-            slots.resize(slot.index() + 1, None);
-        }
-        slots[slot.index()] = segment;
+        put(&mut slots, slot, segment);
         self.slots.store(Arc::new(slots));
     }
+}
+
+fn put(slots: &mut Slots, slot: SegmentSlot, segment: Option<Arc<Segment>>) {
+    if slots.len() <= slot.index() {
+        slots.resize(slot.index() + 1, None);
+    }
+    slots[slot.index()] = segment;
 }

@@ -1,5 +1,6 @@
 //! Tests of the whole store on the simulated disk, which only the crate itself can reach.
 
+mod failures;
 mod hazards;
 mod model;
 mod support;

@@ -130,7 +130,7 @@ impl SimFs {
         self.machine.lock().faults.clear();
     }
 
-    /// Runs `action` once, before the next [`Op::Create`] or [`Op::Rename`] on a path that contains
+    /// Runs `action` once, before the next [`Op::Create`], [`Op::Rename`] or [`Op::Sync`] on a path that contains
     /// `name_contains`: what another thread does just then.
     pub(crate) fn before(
         &self,
@@ -392,6 +392,8 @@ impl File for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let path = self.up()?.1;
+        self.fs.interrupt(Op::Sync, &path);
         let (mut machine, path) = self.up()?;
         match machine.admit(Op::Sync, &path) {
             Ok(()) => machine.disk.inode(self.inode).sync(),

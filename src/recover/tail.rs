@@ -1,0 +1,199 @@
+//! The tail: the log that was not sealed, as a crash left it.
+//!
+//! It ends where its first bad record stands. What stands before that is copied into a sealed, synced
+//! segment: pages of a log that was not closed may be in the cache and nowhere else, even after a sync
+//! that says otherwise. A small newest segment goes into the copy too, so that a program that is
+//! always killed does not leave one more segment each time.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Recovering;
+use crate::commit::{self, Commits};
+use crate::error::{Damage, Error, Result};
+use crate::fs::{File, Region};
+use crate::index::TAKE_UP_BELOW;
+use crate::location::{Location, SegmentId, SegmentSlot};
+use crate::segment::scan::{self, Ending, Found, Rules, Summary};
+use crate::segment::{Active, Segment};
+
+/// The tail's files, oldest first.
+pub(super) struct Tail {
+    files: Vec<TailFile>,
+}
+
+struct TailFile {
+    id: SegmentId,
+    file: Arc<dyn File>,
+    region: Arc<Region>,
+}
+
+impl Tail {
+    /// Finds every file of the tail.
+    pub(super) fn open(recovering: &Recovering<'_>, ids: &[SegmentId]) -> Result<Self> {
+        let open = |&id| {
+            let path = recovering.directory.data(id);
+            let file = recovering.open(&path)?;
+            let len = file.len().map_err(Error::io("read the length of", &*path))?;
+            let region = file.map(&path, len).map_err(Error::io("map", &*path))?;
+            Ok(TailFile { id, file, region })
+        };
+        Ok(Tail { files: ids.iter().map(open).collect::<Result<_>>()? })
+    }
+
+    fn ids(&self) -> Vec<SegmentId> {
+        self.files.iter().map(|file| file.id).collect()
+    }
+
+    fn len(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes().len() as u64).sum()
+    }
+
+    /// Shows the log's good records with the path and offset of each, and the offsets of those of
+    /// batches that are not whole. Answers how far each file is good.
+    fn walk<'a>(
+        &'a self,
+        mut sink: impl FnMut(&'a Path, Found<'a>) -> Result<()>,
+    ) -> Result<Vec<Summary>> {
+        let mut ended = false;
+        let mut summaries = Vec::with_capacity(self.files.len());
+        for file in &self.files {
+            let mut summary = Summary { end: 0, ending: Ending::Whole, records: 0, checksum: 0 };
+            if !ended {
+                let path = file.region.path();
+                summary = scan::walk(file.bytes(), Rules::Tail, |found| sink(path, found))?;
+            }
+            ended |= summary.end < file.bytes().len() as u64;
+            summaries.push(summary);
+        }
+        Ok(summaries)
+    }
+}
+
+impl TailFile {
+    fn bytes(&self) -> &[u8] {
+        self.region.get_from(0).unwrap_or_default()
+    }
+}
+
+impl Recovering<'_> {
+    /// Seals the log, in a copy, and removes its files.
+    pub(super) fn settle_tail(&mut self, commits: &Commits, tail: &Tail) -> Result<()> {
+        let Some(last) = tail.files.last() else { return Ok(()) };
+        self.report.unclean = true;
+        let above_tail = last.id.checked_add(1).ok_or_else(|| self.too_many_segments())?;
+        let mut copy_id = above_tail;
+        commits.commit(|manifest| {
+            manifest.tail = tail.ids();
+            manifest.next_file_id = manifest.next_file_id.max(above_tail);
+            copy_id = commit::reserve(manifest, 1, self.directory)?;
+            Ok(())
+        })?;
+
+        let small = match tail.len() {
+            0..TAKE_UP_BELOW => self.index.small_newest(self.segment_size),
+            _ => None,
+        };
+        let temporary = self.directory.data_temporary(copy_id);
+        let mut copy = Active::create_unread(self.fs, &temporary, copy_id)?;
+        if let Some((slot, segment)) = &small {
+            self.copy_superseded(*slot, segment, tail, &mut copy)?;
+        }
+        self.copy_tail(tail, &mut copy)?;
+        let copy = self.seal_copy(copy)?;
+        let superseded = small.as_ref().map(|(_, segment)| segment.id());
+        commits.commit(|manifest| {
+            manifest.sealed.retain(|entry| Some(entry.id) != superseded);
+            manifest.sealed.extend(copy.as_ref().map(|(entry, _)| *entry));
+            manifest.tail.clear();
+            Ok(())
+        })?;
+
+        if let Some((_, copy)) = copy {
+            self.index_segment(&Arc::new(copy))?;
+        }
+        // Every entry has moved to the copy.
+        small.iter().for_each(|(slot, _)| self.index.segments.retire(*slot));
+        let gone = superseded.into_iter().chain(tail.ids()).map(|id| self.directory.data(id));
+        gone.collect::<Vec<_>>().iter().for_each(|path| self.remove(path));
+        Ok(())
+    }
+
+    /// Copies of a small segment what counts in it and is not superseded by the tail.
+    fn copy_superseded(
+        &self,
+        slot: SegmentSlot,
+        segment: &Segment,
+        tail: &Tail,
+        copy: &mut Active,
+    ) -> Result<()> {
+        let mut in_tail = HashSet::new();
+        tail.walk(|_, found| {
+            if let Found::Record { frame, .. } = found {
+                in_tail.insert(frame.key());
+            }
+            Ok(())
+        })?;
+        let segments = self.index.segments.list();
+        let older_segments = segments.iter().any(|(_, other)| other.id() < segment.id());
+        scan::walk(segment.bytes(), Rules::Sealed, |found| {
+            let Some((offset, frame)) = segment.sound(found)? else { return Ok(()) };
+            let from = Location::new(slot, offset).ok_or_else(|| self.too_many_segments())?;
+            let hash = self.index.hash(frame.key());
+            if !in_tail.contains(frame.key())
+                && self.index.is_carried(hash, &frame, from, older_segments)
+            {
+                copy.append_copy(&frame, segment.path(), offset)?;
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Copies the good records of the log and sets aside what follows them.
+    fn copy_tail(&mut self, tail: &Tail, copy: &mut Active) -> Result<()> {
+        let summaries = tail.walk(|path, found| {
+            match found {
+                Found::Record { offset, frame } => {
+                    copy.append_copy(&frame, path, offset)?;
+                }
+                Found::Unapplied { offset, .. } => self.note_unapplied(path, offset),
+                // A tail's walk ends at the first bad record without naming it.
+                Found::Bad { .. } | Found::Unreadable { .. } => {}
+            }
+            Ok(())
+        })?;
+        for (file, summary) in tail.files.iter().zip(summaries) {
+            let (path, len) = (file.region.path(), file.bytes().len() as u64);
+            if summary.ending == Ending::Bad(Damage::ReservedFlag) {
+                return Err(crate::segment::corrupt(path, summary.end, Damage::ReservedFlag));
+            }
+            if summary.end < len {
+                self.set_aside(file.id, path, &*file.file, summary, len)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the copy durable under its name; `None` if it is empty.
+    fn seal_copy(
+        &self,
+        mut copy: Active,
+    ) -> Result<Option<(crate::manifest::SealedEntry, Segment)>> {
+        let (temporary, path) = (Arc::clone(copy.path()), self.directory.data(copy.id()));
+        if copy.len() == 0 {
+            self.remove_stale(&temporary)?;
+            return Ok(None);
+        }
+        copy.finish()?;
+        copy.sync()?;
+        let renamed = self.fs.rename(&temporary, &path);
+        renamed.map_err(Error::io("rename a recovered segment to", &*path))?;
+        let entry = copy.entry();
+        copy.seal(&path)?;
+        // Read as any listed segment is.
+        let segment = Segment::open(self.fs, &path, entry.id, entry.len)?;
+        Ok(Some((entry, segment)))
+    }
+}
