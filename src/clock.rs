@@ -36,6 +36,10 @@ impl Clock {
     /// Microseconds since the Unix epoch, never less than an earlier answer.
     pub(crate) fn now(&self) -> u64 {
         let now = self.source.micros();
+        let latest = self.latest.load(Ordering::Relaxed);
+        if now <= latest {
+            return latest;
+        }
         self.latest.fetch_max(now, Ordering::Relaxed).max(now)
     }
 }

@@ -12,9 +12,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::error::{Damage, Result};
+use crate::directory::Directory;
+use crate::error::{Damage, Error, Result};
 use crate::fs::Region;
-use crate::keydir::{KeyDirectory, KeyHasher};
+use crate::keydir::{KeyDirectory, KeyHasher, Old};
 use crate::location::{Location, SegmentSlot};
 use crate::options::Verify;
 use crate::record::Frame;
@@ -27,6 +28,7 @@ pub(crate) const TAKE_UP_BELOW: u64 = 1 << 20;
 pub(crate) struct Index {
     pub(crate) keydir: KeyDirectory,
     pub(crate) segments: Table,
+    directory: Directory,
     hasher: KeyHasher,
     verify: Verify,
 }
@@ -52,8 +54,9 @@ pub(crate) struct Existing {
 }
 
 impl Index {
-    pub(crate) fn new(hasher: KeyHasher, verify: Verify) -> Self {
-        Index { keydir: KeyDirectory::new(), segments: Table::new(), hasher, verify }
+    pub(crate) fn new(directory: Directory, hasher: KeyHasher, verify: Verify) -> Self {
+        let (keydir, segments) = (KeyDirectory::new(), Table::new());
+        Index { keydir, segments, directory, hasher, verify }
     }
 
     #[inline]
@@ -62,10 +65,25 @@ impl Index {
     }
 
     /// The newest record of `key`.
+    #[inline]
     pub(crate) fn find(&self, key: &[u8]) -> Result<Option<Hit>> {
         let hash = self.hash(key);
-        let candidates = self.candidates(hash);
-        for (location, pin) in candidates {
+        let Some(first) = self.keydir.first(hash, |location| self.pin(location)) else {
+            return Ok(None);
+        };
+        let (location, pin) = first?;
+        match self.read_candidate(hash, key, location, &pin) {
+            Ok(Some(extent)) => Ok(Some(Hit { region: pin.region, extent })),
+            Ok(None) => self.find_among(hash, key),
+            Err(damage) => Err(pin.corrupt(damage)),
+        }
+    }
+
+    /// As `find`, where the first entry of the hash is another key's.
+    #[cold]
+    fn find_among(&self, hash: u64, key: &[u8]) -> Result<Option<Hit>> {
+        for candidate in self.candidates(hash) {
+            let (location, pin) = candidate?;
             match self.read_candidate(hash, key, location, &pin) {
                 Ok(Some(extent)) => return Ok(Some(Hit { region: pin.region, extent })),
                 Ok(None) => {}
@@ -79,7 +97,7 @@ impl Index {
     /// that cannot be read is replaced, with a warning.
     pub(crate) fn find_for_write(&self, hash: u64, key: &[u8]) -> Option<Existing> {
         let mut unreadable = None;
-        for (location, pin) in self.candidates(hash) {
+        for (location, pin) in self.candidates(hash).into_iter().flatten() {
             let (len, verdict) = match read_frame(&pin) {
                 Ok(frame) if frame.key() == key => {
                     let (len, expires_at) = (Some(frame.len()), frame.expires_at());
@@ -98,11 +116,26 @@ impl Index {
         Some(existing)
     }
 
+    /// Lets `key`'s entry name its newest record, which has just been written or scanned.
+    pub(crate) fn set(&self, hash: u64, key: &[u8], new: Location) {
+        if self.keydir.change(hash, Old::NoSuchHash, Some(new)) {
+            return;
+        }
+        loop {
+            let old = self.find_for_write(hash, key);
+            // A compaction may move the entry meanwhile; nobody else changes it.
+            if self.change(hash, old.as_ref(), Some(new)) {
+                return;
+            }
+        }
+    }
+
     /// The one way to change what a key's entry says, used by writers, recovery and compaction. With
     /// the entry go the bytes that it makes dead. False, and nothing done, if the entry is no longer
     /// where `old` says.
     pub(crate) fn change(&self, hash: u64, old: Option<&Existing>, new: Option<Location>) -> bool {
-        if !self.keydir.change(hash, old.map(|existing| existing.location), new) {
+        let from = old.map_or(Old::NoSuchKey, |existing| Old::At(existing.location));
+        if !self.keydir.change(hash, from, new) {
             return false;
         }
         if let Some(Existing { location, len: Some(len), .. }) = old
@@ -174,20 +207,30 @@ impl Index {
         }
     }
 
-    fn candidates(&self, hash: u64) -> Candidates {
-        let mut candidates = Candidates { first: None, others: Vec::new() };
-        self.keydir.visit(hash, |location| {
-            // The table has what an entry names, as long as the shard's lock is held.
-            let Some(pin) = self.segments.pin(location) else {
-                debug_assert!(false, "{location:?} names no segment");
-                return;
-            };
-            match candidates.first {
-                None => candidates.first = Some((location, pin)),
-                Some(_) => candidates.others.push((location, pin)),
-            }
-        });
+    /// Every entry of the hash.
+    fn candidates(&self, hash: u64) -> Vec<Result<(Location, Pin)>> {
+        let mut candidates = Vec::new();
+        self.keydir.visit(hash, |location| candidates.push(self.pin(location)));
         candidates
+    }
+
+    /// Holds what an entry names, under its shard's lock.
+    #[inline]
+    pub(crate) fn pin(&self, location: Location) -> Result<(Location, Pin)> {
+        match self.segments.pin(location) {
+            Some(pin) => Ok((location, pin)),
+            None => Err(self.lost(location)),
+        }
+    }
+
+    /// The table has what an entry names, as long as the shard's lock is held; if it ever has not,
+    /// the key must not seem absent.
+    #[cold]
+    fn lost(&self, location: Location) -> Error {
+        debug_assert!(false, "{location:?} names no segment");
+        let found = location.slot().index() as u64;
+        let damage = Damage::Field { field: "an entry's segment slot", expected: 0, found };
+        Error::Inconsistent { path: self.directory.path().to_path_buf(), damage }
     }
 
     /// The value's range and expiry if the record is `key`'s; `None` if it is another key's.
@@ -221,22 +264,4 @@ impl Index {
 fn read_frame(pin: &Pin) -> Result<Frame<'_>, Damage> {
     let bytes = pin.region.get_from(pin.start).unwrap_or_default();
     Frame::read(bytes, pin.offset())
-}
-
-/// Nearly always none or one; more only when hashes collide.
-struct Candidates {
-    first: Option<(Location, Pin)>,
-    others: Vec<(Location, Pin)>,
-}
-
-impl IntoIterator for Candidates {
-    type Item = (Location, Pin);
-    type IntoIter = std::iter::Chain<
-        std::option::IntoIter<(Location, Pin)>,
-        std::vec::IntoIter<(Location, Pin)>,
-    >;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(self.others)
-    }
 }

@@ -16,7 +16,7 @@ pub struct Keys<'a> {
     inner: &'a Inner,
     next_shard: usize,
     /// Of the shard before that, as it was when it was visited. A key never changes its shard.
-    pins: vec::IntoIter<(Location, Pin)>,
+    pins: vec::IntoIter<Result<(Location, Pin)>>,
 }
 
 impl<'a> Keys<'a> {
@@ -25,27 +25,32 @@ impl<'a> Keys<'a> {
     }
 }
 
+impl Keys<'_> {
+    /// The key, unless it has expired.
+    fn read(&self, pinned: Result<(Location, Pin)>) -> Result<Option<Value>> {
+        let (location, pin) = pinned?;
+        let (range, expires_at) = self.inner.index().read_key(location, &pin)?;
+        let is_live = expires_at.is_none_or(|at| at > self.inner.now());
+        Ok(is_live.then(|| Value::new(pin.region, range)))
+    }
+}
+
 impl Iterator for Keys<'_> {
     type Item = Result<Value>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let index = self.inner.index();
-            for (location, pin) in self.pins.by_ref() {
-                let key = match index.read_key(location, &pin) {
-                    Ok((_, Some(at))) if at <= self.inner.now() => continue,
-                    Ok((range, _)) => Ok(Value::new(pin.region, range)),
-                    Err(error) => Err(error),
-                };
-                return Some(key);
+            while let Some(pinned) = self.pins.next() {
+                if let Some(key) = self.read(pinned).transpose() {
+                    return Some(key);
+                }
             }
+            let index = self.inner.index();
             if self.next_shard == index.keydir.shard_count() {
                 return None;
             }
             let mut pins = Vec::new();
-            index.keydir.visit_shard(self.next_shard, |location| {
-                pins.extend(index.segments.pin(location).map(|pin| (location, pin)));
-            });
+            index.keydir.visit_shard(self.next_shard, |location| pins.push(index.pin(location)));
             self.next_shard += 1;
             self.pins = pins.into_iter();
         }

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::commit::{self, Commits};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::fs::Fs;
+use crate::fs::{Fs, prefetch_bytes};
 use crate::index::{Existing, Index};
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::manifest::Manifest;
@@ -74,18 +74,15 @@ impl Log {
 
     /// Puts a value that is not a deletion.
     pub(crate) fn put(&self, key: &[u8], value: &[u8], marked_value: bool) -> Result<()> {
+        // Fetched while the rest is made ready: the copy and the entry wait for memory otherwise.
+        prefetch_bytes(value);
+        let hash = self.index.hash(key);
+        self.index.keydir.prefetch(hash);
         let record = Record { marked_value, ..Record::plain(self.clock.now(), key, value) };
         record.check_sizes()?;
-        let hash = self.index.hash(key);
         let mut writer = self.writer()?;
         let new = self.append(&mut writer, &record)?;
-        loop {
-            let old = self.index.find_for_write(hash, key);
-            // A compaction may move the entry meanwhile; nobody else changes it.
-            if self.index.change(hash, old.as_ref(), Some(new)) {
-                break;
-            }
-        }
+        self.index.set(hash, key, new);
         self.settle(writer)
     }
 

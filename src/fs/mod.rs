@@ -15,7 +15,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use os::{Chunk, GrowingMap, OsFs, Region};
+pub(crate) use os::{Chunk, GrowingMap, OsFs, Region, prefetch, prefetch_bytes};
 
 /// A directory's operations. Names become durable with [`Fs::sync_dir`] only.
 pub(crate) trait Fs: Send + Sync + 'static {

@@ -29,6 +29,29 @@ use super::{File, Fs, Lock};
 const CACHE_LINE: usize = 64;
 /// Enough for the header, the key and a small value.
 const PREFETCH_LINES: usize = 4;
+/// From here on the processor has seen by itself that the bytes are read one after another.
+const PREFETCH_COPIED_LINES: usize = 8;
+
+/// Asks the processor for the cache line at an address, which need not be one of anything.
+#[inline]
+pub(crate) fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing and faults at no address.
+        #[expect(unsafe_code, reason = "the instruction is an unsafe function")]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(address.cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Asks the processor for bytes that somebody is about to copy, as far as that pays.
+pub(crate) fn prefetch_bytes(bytes: &[u8]) {
+    bytes.chunks(CACHE_LINE).take(PREFETCH_COPIED_LINES).for_each(|line| prefetch(line.as_ptr()));
+}
 
 /// Memory that shows a file's bytes from `base` on, readable up to a published length.
 pub(crate) struct Region {
@@ -80,18 +103,9 @@ impl Region {
     /// Asks the processor for the first bytes from `start` on, which somebody is about to read.
     #[inline]
     pub(crate) fn prefetch(&self, start: usize) {
-        #[cfg(target_arch = "x86_64")]
         for line in 0..PREFETCH_LINES {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let address = self.map.as_ptr().wrapping_add(start + line * CACHE_LINE);
-            // SAFETY: a prefetch reads nothing and faults at no address.
-            #[expect(unsafe_code, reason = "the instruction is an unsafe function")]
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(address.cast());
-            }
+            prefetch(self.map.as_ptr().wrapping_add(start + line * CACHE_LINE));
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = start;
     }
 
     fn publish(&self, len: usize) {

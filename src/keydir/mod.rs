@@ -41,6 +41,17 @@ struct Shard {
     table: RwLock<Table>,
 }
 
+/// What an entry is changed from.
+#[derive(Clone, Copy)]
+pub(crate) enum Old {
+    /// No entry has the hash.
+    NoSuchHash,
+    /// Those that have it are other keys'.
+    NoSuchKey,
+    /// An entry that has it stands there.
+    At(Location),
+}
+
 impl KeyDirectory {
     pub(crate) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
@@ -63,19 +74,33 @@ impl KeyDirectory {
         self.shard(hash).table.read().contains(hash, location)
     }
 
-    /// The one way to change an entry: from `None` to insert it, to `None` to remove it. Answers
-    /// false, having done nothing, if the entry is no longer at the old location.
-    pub(crate) fn change(&self, hash: u64, old: Option<Location>, new: Option<Location>) -> bool {
+    /// Makes use of the location of the first entry with this hash, which nearly always is the only
+    /// one, under the shard's lock.
+    #[inline]
+    pub(crate) fn first<T>(&self, hash: u64, make_use: impl FnOnce(Location) -> T) -> Option<T> {
+        self.shard(hash).table.read().first(hash).map(make_use)
+    }
+
+    /// Asks the processor for the entries of this hash, which somebody is about to look at.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.shard(hash).table.read().prefetch(hash);
+    }
+
+    /// The one way to change an entry; `None` removes it. Answers false, having done nothing, if
+    /// things are no longer as `old` says.
+    pub(crate) fn change(&self, hash: u64, old: Old, new: Option<Location>) -> bool {
         let mut table = self.shard(hash).table.write();
         match (old, new) {
-            (None, None) => true,
-            (None, Some(new)) => {
+            (Old::NoSuchHash, _) if table.first(hash).is_some() => false,
+            (Old::NoSuchHash | Old::NoSuchKey, None) => true,
+            (Old::NoSuchHash | Old::NoSuchKey, Some(new)) => {
                 table.insert(hash, new);
                 self.len.fetch_add(1, Ordering::Relaxed);
                 true
             }
-            (Some(old), Some(new)) => table.replace(hash, old, new),
-            (Some(old), None) => {
+            (Old::At(old), Some(new)) => table.replace(hash, old, new),
+            (Old::At(old), None) => {
                 let removed = table.remove(hash, old);
                 self.len.fetch_sub(usize::from(removed), Ordering::Relaxed);
                 removed
@@ -132,11 +157,12 @@ mod tests {
     #[test]
     fn entries_of_one_hash_live_side_by_side() {
         let keydir = KeyDirectory::new();
-        assert!(keydir.change(7, None, Some(at(1))));
-        assert!(keydir.change(7, None, Some(at(2))));
-        assert!(keydir.change(8, None, Some(at(3))));
+        assert!(keydir.change(7, Old::NoSuchKey, Some(at(1))));
+        assert!(keydir.change(7, Old::NoSuchKey, Some(at(2))));
+        assert!(!keydir.change(7, Old::NoSuchHash, Some(at(3))));
+        assert!(keydir.change(8, Old::NoSuchHash, Some(at(3))));
         assert_eq!(places(&keydir, 7), [1, 2]);
-        assert!(keydir.change(7, Some(at(1)), None));
+        assert!(keydir.change(7, Old::At(at(1)), None));
         assert_eq!((places(&keydir, 7), places(&keydir, 8)), (vec![2], vec![3]));
         assert_eq!(keydir.len(), 2);
     }
@@ -144,21 +170,21 @@ mod tests {
     #[test]
     fn a_change_from_a_place_that_the_entry_has_left_does_nothing() {
         let keydir = KeyDirectory::new();
-        keydir.change(7, None, Some(at(1)));
-        assert!(keydir.change(7, Some(at(1)), Some(at(2))));
-        assert!(!keydir.change(7, Some(at(1)), Some(at(3))));
-        assert!(!keydir.change(7, Some(at(1)), None));
+        keydir.change(7, Old::NoSuchKey, Some(at(1)));
+        assert!(keydir.change(7, Old::At(at(1)), Some(at(2))));
+        assert!(!keydir.change(7, Old::At(at(1)), Some(at(3))));
+        assert!(!keydir.change(7, Old::At(at(1)), None));
         assert_eq!((places(&keydir, 7), keydir.len()), (vec![2], 1));
     }
 
     #[test]
     fn whether_it_is_verified_does_not_make_it_another_place() {
         let keydir = KeyDirectory::new();
-        keydir.change(7, None, Some(at(1)));
+        keydir.change(7, Old::NoSuchKey, Some(at(1)));
         keydir.mark_verified(7, at(1));
         keydir.visit(7, |location| assert!(location.is_verified()));
         assert!(keydir.is_at(7, at(1)));
-        assert!(keydir.change(7, Some(at(1)), Some(at(2))));
+        assert!(keydir.change(7, Old::At(at(1)), Some(at(2))));
         keydir.mark_verified(7, at(1));
         keydir.visit(7, |location| assert!(!location.is_verified()));
     }

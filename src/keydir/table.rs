@@ -8,6 +8,7 @@
 //! - Between an entry's home and its slot no slot is empty. Removal closes the gap it makes.
 //! - At least a quarter of the slots is empty, so every probe ends.
 
+use crate::fs::prefetch;
 use crate::location::Location;
 
 /// Slots of the smallest table.
@@ -45,6 +46,30 @@ impl Table {
         self.probe(hash).filter(|(_, slot)| slot.hash == hash).for_each(|(_, slot)| {
             visitor(slot.location());
         });
+    }
+
+    /// The location of the first entry with this hash. Nearly always it is the only one.
+    #[inline]
+    pub(super) fn first(&self, hash: u64) -> Option<Location> {
+        let mut at = self.home(hash);
+        loop {
+            let slot = self.slots.get(at)?;
+            if slot.is_empty() {
+                return None;
+            }
+            if slot.hash == hash {
+                return Some(slot.location());
+            }
+            at = self.after(at);
+        }
+    }
+
+    /// Asks the processor for the slots where this hash belongs.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        if let Some(slot) = self.slots.get(self.home(hash)) {
+            prefetch(slot);
+        }
     }
 
     pub(super) fn visit_all(&self, visitor: impl FnMut(Location)) {
@@ -140,6 +165,7 @@ impl Table {
         (((hash & u64::from(u32::MAX)) * self.slots.len() as u64) >> 32) as usize
     }
 
+    #[inline]
     fn after(&self, at: usize) -> usize {
         if at + 1 == self.slots.len() { 0 } else { at + 1 }
     }

@@ -58,12 +58,13 @@ pub(crate) fn recover(
             new_manifest(&files.data, directory)?
         }
     };
+    let hasher = KeyHasher::new(&manifest.seed, hash_mask);
     let mut recovering = Recovering {
         fs: &**fs,
         directory,
         strict: options.recovery == Recovery::Strict,
         segment_size: options.segment_size,
-        index: Index::new(KeyHasher::new(&manifest.seed, hash_mask), options.verify),
+        index: Index::new(directory.clone(), hasher, options.verify),
         report: RecoveryReport::default(),
     };
     let commits = |manifest| Commits::new(Arc::clone(fs), directory.clone(), manifest);
@@ -240,9 +241,7 @@ impl Recovering<'_> {
     fn index_put(&mut self, frame: &Frame<'_>, location: Option<Location>) -> Result<()> {
         // An adopted file may be longer than a location can say.
         let location = location.ok_or_else(|| self.too_many_segments())?;
-        let hash = self.index.hash(frame.key());
-        let old = self.index.find_for_write(hash, frame.key());
-        self.index.change(hash, old.as_ref(), Some(location));
+        self.index.set(self.index.hash(frame.key()), frame.key(), location);
         Ok(())
     }
 

@@ -42,9 +42,10 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// For the one who appends to the segment or scans it.
     pub(crate) fn add_record(&self, len: u64) {
-        self.bytes.fetch_add(len, Ordering::Relaxed);
-        self.records.fetch_add(1, Ordering::Relaxed);
+        self.bytes.store(self.bytes() + len, Ordering::Relaxed);
+        self.records.store(self.records() + 1, Ordering::Relaxed);
     }
 
     /// Bytes that hold no record.
