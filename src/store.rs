@@ -63,7 +63,8 @@ impl Store {
     /// **The files belong to the store while it is open.** They are mapped into memory: another program
     /// that truncates one makes this process die of a bus error when it reads there, and one that edits
     /// them in place changes values in hand, as with LMDB. A lock file keeps other stores out, but
-    /// nothing stops `truncate` or `dd`.
+    /// nothing stops `truncate` or `dd`. A disk that cannot read a mapped page ends the process the
+    /// same way.
     ///
     /// # Errors
     /// [`Error::Locked`] if the store is open already, here or in another process; [`Error::Inconsistent`],

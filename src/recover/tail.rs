@@ -15,8 +15,9 @@ use crate::error::{Damage, Error, Result};
 use crate::fs::{File, Region};
 use crate::index::TAKE_UP_BELOW;
 use crate::location::{Location, SegmentId, SegmentSlot};
+use crate::manifest::SealedEntry;
 use crate::segment::scan::{self, Ending, Found, Rules, Summary};
-use crate::segment::{Active, Segment};
+use crate::segment::{Active, Segment, corrupt};
 
 /// The tail's files, oldest first.
 pub(super) struct Tail {
@@ -30,7 +31,8 @@ struct TailFile {
 }
 
 impl Tail {
-    /// Finds every file of the tail.
+    /// Finds every file of the tail. Refuses one that a newer version wrote, before anything is
+    /// changed.
     pub(super) fn open(recovering: &Recovering<'_>, ids: &[SegmentId]) -> Result<Self> {
         let open = |&id| {
             let path = recovering.directory.data(id);
@@ -39,7 +41,13 @@ impl Tail {
             let region = file.map(&path, len).map_err(Error::io("map", &*path))?;
             Ok(TailFile { id, file, region })
         };
-        Ok(Tail { files: ids.iter().map(open).collect::<Result<_>>()? })
+        let tail = Tail { files: ids.iter().map(open).collect::<Result<_>>()? };
+        for (file, summary) in tail.files.iter().zip(tail.walk(|_, _| Ok(()))?) {
+            if summary.ending == Ending::Bad(Damage::ReservedFlag) {
+                return Err(corrupt(file.region.path(), summary.end, Damage::ReservedFlag));
+            }
+        }
+        Ok(tail)
     }
 
     fn ids(&self) -> Vec<SegmentId> {
@@ -166,9 +174,6 @@ impl Recovering<'_> {
         })?;
         for (file, summary) in tail.files.iter().zip(summaries) {
             let (path, len) = (file.region.path(), file.bytes().len() as u64);
-            if summary.ending == Ending::Bad(Damage::ReservedFlag) {
-                return Err(crate::segment::corrupt(path, summary.end, Damage::ReservedFlag));
-            }
             if summary.end < len {
                 self.set_aside(file.id, path, &*file.file, summary, len)?;
             }
@@ -177,10 +182,7 @@ impl Recovering<'_> {
     }
 
     /// Makes the copy durable under its name; `None` if it is empty.
-    fn seal_copy(
-        &self,
-        mut copy: Active,
-    ) -> Result<Option<(crate::manifest::SealedEntry, Segment)>> {
+    fn seal_copy(&self, mut copy: Active) -> Result<Option<(SealedEntry, Segment)>> {
         let (temporary, path) = (Arc::clone(copy.path()), self.directory.data(copy.id()));
         if copy.len() == 0 {
             self.remove_stale(&temporary)?;

@@ -358,3 +358,24 @@ fn a_torn_batch_is_set_aside_whole() {
         assert_eq!(cut, bytes[encode(&[single]).len()..]);
     }
 }
+
+#[test]
+fn a_tail_of_a_newer_version_is_refused_and_nothing_is_changed() {
+    let machine = Machine::new(4096);
+    machine.open().unwrap().close().unwrap();
+    let mut bytes = encode(&[Record::plain(1, b"1", b"v"), Record::plain(1, b"2", b"v")]);
+    let at = bytes.len() / 2;
+    bytes[at + 12] |= 0x80;
+    let crc = crc32fast::hash(&bytes[at + 4..]);
+    bytes[at..at + 4].copy_from_slice(&crc.to_be_bytes());
+    machine.fs.write(&Machine::path("00000005.data"), &bytes);
+    machine.fs.write(&Machine::path("00000000.data"), b"an orphan");
+    let before = machine.fs.operations();
+    match machine.open() {
+        Err(Error::Unsupported { path, offset, .. }) => {
+            assert_eq!((path, offset), (Machine::path("00000005.data"), at as u64));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(machine.fs.operations(), before);
+}
