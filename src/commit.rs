@@ -48,6 +48,11 @@ impl Poison {
     /// Does what poisons the store if it fails, a sync or a rename, unless it is poisoned already.
     pub(crate) fn attempt<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
         let _turn = self.turn.lock();
+        self.attempt_alone(act)
+    }
+
+    /// As [`Poison::attempt`], for a file that nobody else writes or syncs.
+    pub(crate) fn attempt_alone<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check()?;
         act().map_err(|error| {
             tracing::error!(%error, "writes are refused from now on");
@@ -112,8 +117,7 @@ pub(crate) fn reserve(
 ) -> Result<SegmentId> {
     let first = manifest.next_file_id;
     let next = first.checked_add(count);
-    manifest.next_file_id =
-        next.ok_or_else(|| Error::TooManySegments { path: directory.path().to_path_buf() })?;
+    manifest.next_file_id = next.ok_or_else(|| directory.too_many_segments())?;
     Ok(first)
 }
 

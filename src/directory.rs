@@ -89,6 +89,10 @@ impl Directory {
         }
     }
 
+    pub(crate) fn too_many_segments(&self) -> Error {
+        Error::TooManySegments { path: self.path.to_path_buf() }
+    }
+
     pub(crate) fn data(&self, id: SegmentId) -> Arc<Path> {
         Arc::from(self.path.join(format!("{id}.data")))
     }

@@ -9,6 +9,7 @@
 //!   read or is corrupt is an error to a reader, never 'another key' and never 'absent'.
 //! - A writer replaces such a candidate; an exact match goes first.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -51,6 +52,20 @@ pub(crate) struct Existing {
     /// The record's length, as far as it can be told.
     pub(crate) len: Option<u64>,
     pub(crate) expires_at: Option<u64>,
+}
+
+impl Existing {
+    /// One whose segment goes, so that nobody counts what it makes dead.
+    pub(crate) fn at(location: Location) -> Self {
+        Existing { location, len: None, expires_at: None }
+    }
+}
+
+/// A record that a copy of its segment has to hold.
+pub(crate) struct Carried<'a> {
+    pub(crate) hash: u64,
+    pub(crate) from: Location,
+    pub(crate) frame: Frame<'a>,
 }
 
 impl Index {
@@ -130,8 +145,7 @@ impl Index {
         }
     }
 
-    /// The one way to change what a key's entry says, used by writers, recovery and compaction. With
-    /// the entry go the bytes that it makes dead. False, and nothing done, if the entry is no longer
+    /// Changes what a key's entry says, and counts the bytes that this makes dead. False, and nothing done, if the entry is no longer
     /// where `old` says.
     pub(crate) fn change(&self, hash: u64, old: Option<&Existing>, new: Option<Location>) -> bool {
         let from = old.map_or(Old::NoSuchKey, |existing| Old::At(existing.location));
@@ -168,9 +182,45 @@ impl Index {
         sound.is_ok().then_some((slot, segment))
     }
 
-    /// Whether a copy of a segment's records has to hold this one: a put if it is its key's newest,
-    /// a tombstone if older segments may hold the key and no newer put would fall victim to it.
-    pub(crate) fn is_carried(
+    /// Whether there are segments that may hold older records of a segment's keys.
+    pub(crate) fn has_older(&self, segment: &Segment) -> bool {
+        self.segments.list().iter().any(|(_, other)| other.id() < segment.id())
+    }
+
+    /// Shows what a copy of a segment has to hold, in the order of the log. The segment was found
+    /// sound but for bad records at these offsets; anything else that is bad is an error.
+    pub(crate) fn carried(
+        &self,
+        slot: SegmentSlot,
+        segment: &Segment,
+        bad: &HashSet<u64>,
+        older_segments: bool,
+        mut sink: impl FnMut(Carried<'_>) -> Result<()>,
+    ) -> Result<()> {
+        scan::walk(segment.bytes(), Rules::Sealed, |found| {
+            let (offset, frame) = match found {
+                Found::Record { offset, frame } => (offset, frame),
+                Found::Unapplied { .. } => return Ok(()),
+                Found::Bad { offset, .. } if bad.contains(&offset) => return Ok(()),
+                // It has gone bad since it was looked at.
+                Found::Bad { offset, damage, .. } | Found::Unreadable { offset, damage } => {
+                    return Err(segment.corrupt(offset, damage));
+                }
+            };
+            let from = Location::new(slot, offset);
+            let from = from.ok_or_else(|| self.directory.too_many_segments())?;
+            let hash = self.hash(frame.key());
+            if !self.is_carried(hash, &frame, from, older_segments) {
+                return Ok(());
+            }
+            sink(Carried { hash, from, frame })
+        })?;
+        Ok(())
+    }
+
+    /// A put is carried if it is its key's newest, a tombstone if older segments may hold the key and
+    /// no newer put would fall victim to it.
+    fn is_carried(
         &self,
         hash: u64,
         frame: &Frame<'_>,

@@ -2,7 +2,7 @@
 
 use std::vec;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::segment::Pin;
 use crate::store::Inner;
@@ -11,17 +11,19 @@ use crate::value::Value;
 /// The keys of a store, in no order. Made by [`crate::Store::keys`].
 ///
 /// A key that is there from the iterator's making to its end comes exactly once; one that is put or
-/// deleted meanwhile comes once or not at all. An item is an error if the key's record is corrupt.
+/// deleted meanwhile comes once or not at all. An item is an error if the key's record is corrupt, and the
+/// last one if the store was closed.
 pub struct Keys<'a> {
     inner: &'a Inner,
     next_shard: usize,
     /// Of the shard before that, as it was when it was visited. A key never changes its shard.
     pins: vec::IntoIter<Result<(Location, Pin)>>,
+    told_closed: bool,
 }
 
 impl<'a> Keys<'a> {
     pub(crate) fn new(inner: &'a Inner) -> Self {
-        Keys { inner, next_shard: 0, pins: Vec::new().into_iter() }
+        Keys { inner, next_shard: 0, pins: Vec::new().into_iter(), told_closed: false }
     }
 }
 
@@ -39,6 +41,10 @@ impl Iterator for Keys<'_> {
     type Item = Result<Value>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.inner.is_closed() {
+            let told = std::mem::replace(&mut self.told_closed, true);
+            return (!told).then_some(Err(Error::Closed));
+        }
         loop {
             while let Some(pinned) = self.pins.next() {
                 if let Some(key) = self.read(pinned).transpose() {

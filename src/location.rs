@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Invariants: segment slots count from 1, so a packed location is never below `1 << 40`; the
-//! values 0 and 1 stay free for a table's own marks. `verified` says that the record's CRC has been
+//! values 0 and 1 are free for a table's own marks. `verified` says that the record's CRC has been
 //! checked since the store was opened; two locations that differ in it alone are the same place.
 
 use std::fmt;

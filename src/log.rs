@@ -8,6 +8,7 @@
 //! - The first active segment after an opening takes up a newest segment that is small: it holds
 //!   copies of what counts in it, and the old file goes when the active one is sealed.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,12 +19,11 @@ use crate::commit::{self, Commits};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::fs::{Fs, prefetch_bytes};
-use crate::index::{Existing, Index};
+use crate::index::{Carried, Existing, Index};
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::manifest::Manifest;
 use crate::options::{Durability, Options};
 use crate::record::Record;
-use crate::segment::scan::{self, Rules};
 use crate::segment::{Active, Segment};
 
 pub(crate) struct Log {
@@ -299,20 +299,14 @@ impl Log {
     ) -> Result<Appending> {
         let mut moves = Vec::new();
         if let Some((old_slot, old)) = &old {
-            let segments = self.index.segments.list();
-            let older_segments = segments.iter().any(|(_, segment)| segment.id() < old.id());
-            scan::walk(old.bytes(), Rules::Sealed, |found| {
-                let Some((offset, frame)) = old.sound(found)? else { return Ok(()) };
-                let hash = self.index.hash(frame.key());
-                let from =
-                    Location::new(*old_slot, offset).ok_or_else(|| self.too_many_segments())?;
-                if self.index.is_carried(hash, &frame, from, older_segments) {
-                    let appended = active.append_copy(&frame, old.path(), offset)?;
-                    if frame.is_tombstone() {
-                        active.usage().add_dead(appended.len);
-                    } else {
-                        moves.push((hash, from, appended.offset));
-                    }
+            let older_segments = self.index.has_older(old);
+            self.index.carried(*old_slot, old, &HashSet::new(), older_segments, |carried| {
+                let Carried { hash, from, frame } = carried;
+                let appended = active.append_copy(&frame, old.path(), from.offset())?;
+                if frame.is_tombstone() {
+                    active.usage().add_dead(appended.len);
+                } else {
+                    moves.push((hash, from, appended.offset));
                 }
                 Ok(())
             })?;
@@ -325,10 +319,10 @@ impl Log {
         };
         let added = self.index.segments.add(Arc::new(reader));
         let slot = added.ok_or_else(|| self.too_many_segments())?;
-        for (hash, location, offset) in moves {
-            let from = Existing { location, len: None, expires_at: None };
+        for (hash, from, offset) in moves {
             // Under the writer's lock and outside compactions nobody else changes the entry.
-            self.index.change(hash, Some(&from), self.index.location(slot, offset));
+            let to = self.index.location(slot, offset);
+            self.index.change(hash, Some(&Existing::at(from)), to);
         }
         if let Some((old_slot, _)) = old {
             self.index.segments.retire(old_slot);
@@ -337,7 +331,7 @@ impl Log {
     }
 
     pub(crate) fn too_many_segments(&self) -> Error {
-        Error::TooManySegments { path: self.directory.path().to_path_buf() }
+        self.directory.too_many_segments()
     }
 
     /// Puts `count` ids aside, durably, and gives the first.

@@ -17,7 +17,7 @@ pub struct Stats {
     pub buffered_bytes: u64,
     /// Bytes of memory of the key directory.
     pub key_directory_bytes: usize,
-    /// Segments that compaction has removed but values in the hands of readers keep on disk.
+    /// Segments that the store has let go but values in the hands of readers keep on disk.
     pub pinned_segments: usize,
     /// Their bytes.
     pub pinned_bytes: u64,

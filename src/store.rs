@@ -126,7 +126,8 @@ impl Store {
     /// returned is said by [`crate::Durability`].
     ///
     /// # Errors
-    /// [`Error::KeyTooLong`], [`Error::ValueTooLong`], [`Error::Closed`], [`Error::Poisoned`] and
+    /// [`Error::KeyTooLong`], [`Error::ValueTooLong`], [`Error::Closed`], [`Error::Poisoned`],
+    /// [`Error::TooManySegments`], [`Error::Corrupt`] of an old record that had to be copied, and
     /// [`Error::Io`] (a full disk, say), after which the store is as before the call and can be used.
     /// Only if the failure is that of a sync (the error is then [`Error::Poisoned`]) may the value be
     /// there all the same.
@@ -165,7 +166,8 @@ impl Store {
     /// time, and about 40 bytes of memory for each.
     ///
     /// Segments that hold damage are kept as they are and named in the report. A store in which nothing
-    /// is dead is left alone. A second call waits for the first.
+    /// is dead and no two neighbouring segments fit into one is left alone; expired records are dropped
+    /// in passing and are no reason of their own. A second call waits for the first.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Corrupt`], after which the store is as before; [`Error::Poisoned`];
@@ -239,13 +241,18 @@ impl Inner {
         &self.log.index
     }
 
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn now(&self) -> u64 {
         self.log.clock.now()
     }
 
     #[inline]
     fn find(&self, key: &[u8]) -> Result<Option<Hit>> {
-        if self.closed.load(Ordering::Relaxed) {
+        if self.is_closed() {
             return Err(Error::Closed);
         }
         let hit = self.log.index.find(key)?;

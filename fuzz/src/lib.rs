@@ -107,6 +107,14 @@ impl Files {
         files.filter(|(name, _)| name.ends_with(".data"))
     }
 
+    /// How many segments a store of these files can still make. Running out of them is an error that
+    /// any write may meet.
+    pub fn ids_left(&self) -> u64 {
+        let next = self.files.get(MANIFEST).and_then(|manifest| manifest.get(36..44));
+        let next = next.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+        u64::MAX - next
+    }
+
     pub fn has_manifest(&self) -> bool {
         self.files.contains_key(MANIFEST)
     }

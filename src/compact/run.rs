@@ -20,31 +20,38 @@ use std::sync::Arc;
 use super::CompactionReport;
 use super::plan::{Facts, Plan};
 use crate::error::{Error, Result};
-use crate::index::Existing;
+use crate::index::{Carried, Existing};
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::log::Log;
 use crate::manifest::SealedEntry;
-use crate::record::Frame;
 use crate::segment::scan::{self, Found, Rules};
 use crate::segment::{Active, Segment};
 
+/// A segment to rewrite.
+struct Input {
+    slot: SegmentSlot,
+    segment: Arc<Segment>,
+    /// Offsets of bad records that no entry names.
+    bad: HashSet<u64>,
+    /// Whether segments below it are no inputs.
+    older_stay: bool,
+}
+
 /// Runs a full compaction. One at a time.
 pub(crate) fn run(log: &Log) -> Result<CompactionReport> {
+    let segment_size = log.segment_size();
     let mut writer = log.writer()?;
-    let facts = |(_, segment): &(SegmentSlot, Arc<Segment>)| Facts {
-        id: segment.id(),
-        bytes: segment.usage().bytes(),
-        dead_bytes: segment.usage().dead_bytes(),
-    };
-    let before: Vec<_> = log.index.segments.list().iter().map(facts).collect();
-    let plan = Plan::full(&before, log.segment_size());
-    let mut first_output = SegmentId::FIRST;
-    if !plan.inputs.is_empty() {
+    let mut segments = log.index.segments.list();
+    let all = segments.iter().map(|(_, segment)| Facts::of(segment));
+    let plan = Plan::full(&all.collect::<Vec<_>>(), segment_size);
+    let mut ids = 0..0;
+    if let Some(Plan { outputs }) = plan {
         log.seal_for_compaction(&mut writer)?;
-        first_output = log.reserve_ids(plan.outputs)?;
+        // From here on the next active segment's id lies above the outputs'.
+        let first = log.reserve_ids(outputs)?.get();
+        ids = first..first + outputs;
+        segments = log.index.segments.list();
     }
-    // From here on the next active segment's id lies above the outputs'.
-    let segments = log.index.segments.list();
     drop(writer);
 
     let mut report = CompactionReport::default();
@@ -53,26 +60,90 @@ pub(crate) fn run(log: &Log) -> Result<CompactionReport> {
         report.bytes_before += segment.usage().bytes();
     }
     (report.records_after, report.bytes_after) = (report.records_before, report.bytes_before);
-    if plan.inputs.is_empty() {
+    if plan.is_none() {
+        return Ok(report);
+    }
+    let inputs = sound_inputs(log, segments, &mut report)?;
+    let sound = inputs.iter().map(|input| Facts::of(&input.segment));
+    if Plan::full(&sound.collect::<Vec<_>>(), segment_size).is_none() {
         return Ok(report);
     }
 
     let mut copying = Copying {
         log,
-        ids: first_output.get()..first_output.get() + plan.outputs,
+        ids,
         output: None,
         finished: Vec::new(),
         moves: Vec::new(),
         expired: Vec::new(),
     };
-    let inputs = match copying.copy_all(&segments, &plan, &mut report) {
-        Ok(inputs) => inputs,
+    let done = copying.copy_all(&inputs).and_then(|()| copying.commit(&inputs));
+    match done {
+        Ok(slots) => {
+            copying.install(&slots, &inputs, &mut report);
+            tracing::debug!(?report, "compacted");
+            Ok(report)
+        }
         Err(error) => {
             copying.abandon();
-            return Err(error);
+            Err(error)
         }
-    };
-    copying.install(&inputs, &mut report)
+    }
+}
+
+impl Facts {
+    fn of(segment: &Segment) -> Self {
+        let usage = segment.usage();
+        Facts { bytes: usage.bytes(), dead_bytes: usage.dead_bytes() }
+    }
+}
+
+/// The segments of which everything that counts can be read. The others are reported.
+fn sound_inputs(
+    log: &Log,
+    segments: Vec<(SegmentSlot, Arc<Segment>)>,
+    report: &mut CompactionReport,
+) -> Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    for (older, (slot, segment)) in segments.into_iter().enumerate() {
+        match dead_bad_records(log, slot, &segment)? {
+            // They come in id order: all older ones are inputs if as many are as there are.
+            Some(bad) => {
+                inputs.push(Input { slot, segment, bad, older_stay: inputs.len() < older });
+            }
+            None => report.segments_kept.push(segment.path().to_path_buf()),
+        }
+    }
+    Ok(inputs)
+}
+
+/// The offsets of bad records that no entry names, or `None` if anything else cannot be read.
+fn dead_bad_records(
+    log: &Log,
+    slot: SegmentSlot,
+    segment: &Segment,
+) -> Result<Option<HashSet<u64>>> {
+    let mut bad = HashSet::new();
+    let mut unreadable = false;
+    scan::walk(segment.bytes(), Rules::Sealed, |found| {
+        match found {
+            Found::Record { .. } | Found::Unapplied { .. } => {}
+            Found::Bad { offset, .. } => drop(bad.insert(offset)),
+            Found::Unreadable { .. } => unreadable = true,
+        }
+        Ok::<_, Error>(())
+    })?;
+    // What a bad record says of its key cannot be trusted, so its entry is looked for by place.
+    let mut is_live = false;
+    if !bad.is_empty() {
+        let keydir = &log.index.keydir;
+        for shard in 0..keydir.shard_count() {
+            keydir.visit_shard(shard, |location| {
+                is_live |= location.slot() == slot && bad.contains(&location.offset());
+            });
+        }
+    }
+    Ok((!unreadable && !is_live).then_some(bad))
 }
 
 struct Copying<'a> {
@@ -98,115 +169,43 @@ struct Move {
 }
 
 impl Copying<'_> {
-    /// Copies what the inputs hold that counts, and seals the outputs. Answers which segments were
-    /// inputs indeed.
-    fn copy_all(
-        &mut self,
-        segments: &[(SegmentSlot, Arc<Segment>)],
-        plan: &Plan,
-        report: &mut CompactionReport,
-    ) -> Result<Vec<(SegmentSlot, Arc<Segment>)>> {
-        let mut inputs = Vec::new();
-        for (older, (slot, segment)) in segments.iter().enumerate() {
-            if plan.inputs.binary_search(&segment.id()).is_err() {
-                continue;
-            }
-            let Some(dead) = self.dead_bad_records(*slot, segment)? else {
-                report.segments_kept.push(segment.path().to_path_buf());
-                continue;
-            };
-            // Segments come in id order: all older ones are inputs if as many are as there are.
-            self.copy_segment(*slot, segment, &dead, inputs.len() < older)?;
-            inputs.push((*slot, Arc::clone(segment)));
+    /// Copies what the inputs hold that counts, and seals the outputs.
+    fn copy_all(&mut self, inputs: &[Input]) -> Result<()> {
+        for Input { slot, segment, bad, older_stay } in inputs {
+            self.log.index.carried(*slot, segment, bad, *older_stay, |carried| {
+                if !older_stay && carried.frame.is_expired(|| self.log.clock.now()) {
+                    self.expired.push((carried.hash, carried.from));
+                    return Ok(());
+                }
+                self.copy_record(&carried, segment)
+            })?;
         }
-        if let Some(output) = self.output.take() {
-            self.finish_output(output)?;
-        }
-        Ok(inputs)
+        self.output.take().map_or(Ok(()), |output| self.finish_output(output))
     }
 
-    /// The offsets of bad records that no entry names, or `None` if anything else cannot be read.
-    fn dead_bad_records(
-        &self,
-        slot: SegmentSlot,
-        segment: &Segment,
-    ) -> Result<Option<HashSet<u64>>> {
-        let mut bad = HashSet::new();
-        let mut unreadable = false;
-        scan::walk(segment.bytes(), Rules::Sealed, |found| {
-            match found {
-                Found::Record { .. } | Found::Unapplied { .. } => {}
-                Found::Bad { offset, .. } => drop(bad.insert(offset)),
-                Found::Unreadable { .. } => unreadable = true,
-            }
-            Ok::<_, Error>(())
-        })?;
-        // What a bad record says of its key cannot be trusted, so its entry is looked for by place.
-        let mut is_live = false;
-        if !bad.is_empty() {
-            let keydir = &self.log.index.keydir;
-            for shard in 0..keydir.shard_count() {
-                keydir.visit_shard(shard, |location| {
-                    is_live |= location.slot() == slot && bad.contains(&location.offset());
-                });
-            }
-        }
-        Ok((!unreadable && !is_live).then_some(bad))
-    }
-
-    fn copy_segment(
-        &mut self,
-        slot: SegmentSlot,
-        segment: &Segment,
-        dead_bad_records: &HashSet<u64>,
-        older_segments: bool,
-    ) -> Result<()> {
-        let log = self.log;
-        scan::walk(segment.bytes(), Rules::Sealed, |found| {
-            if matches!(found, Found::Bad { offset, .. } if dead_bad_records.contains(&offset)) {
-                return Ok(());
-            }
-            let Some((offset, frame)) = segment.sound(found)? else { return Ok(()) };
-            let from = Location::new(slot, offset).ok_or_else(|| log.too_many_segments())?;
-            let hash = log.index.hash(frame.key());
-            if !log.index.is_carried(hash, &frame, from, older_segments) {
-                return Ok(());
-            }
-            if !older_segments && frame.is_expired(|| log.clock.now()) {
-                self.expired.push((hash, from));
-                return Ok(());
-            }
-            self.copy_record(hash, from, &frame, segment)
-        })?;
-        Ok(())
-    }
-
-    fn copy_record(
-        &mut self,
-        hash: u64,
-        from: Location,
-        frame: &Frame<'_>,
-        segment: &Segment,
-    ) -> Result<()> {
-        let record = frame.record().as_single();
+    fn copy_record(&mut self, carried: &Carried<'_>, segment: &Segment) -> Result<()> {
+        let Carried { hash, from, frame } = carried;
         // The last output takes whatever remains.
         if let Some(output) = &self.output
-            && output.len() + record.len_at(output.len()) > self.log.segment_size()
+            && output.len() + frame.record().len_at(output.len()) > self.log.segment_size()
             && !self.ids.is_empty()
             && let Some(output) = self.output.take()
         {
             self.finish_output(output)?;
         }
-        if self.output.is_none() {
-            self.output = Some(self.start_output()?);
-        }
-        let Some(output) = &mut self.output else { return Err(self.log.too_many_segments()) };
-        let appended = output.append_copy(frame, segment.path(), from.offset())?;
+        let mut output = match self.output.take() {
+            Some(output) => output,
+            None => self.start_output()?,
+        };
+        let appended = output.append_copy(frame, segment.path(), from.offset());
+        let output = self.output.insert(output);
+        let appended = appended?;
         if frame.is_tombstone() {
             output.usage().add_dead(appended.len);
         } else {
-            let (output, offset, len) = (self.finished.len() as u32, appended.offset, appended.len);
-            self.moves.push(Move { hash, from, output, offset, len });
+            let output = self.finished.len() as u32;
+            let (offset, len) = (appended.offset, appended.len);
+            self.moves.push(Move { hash: *hash, from: *from, output, offset, len });
         }
         Ok(())
     }
@@ -222,7 +221,7 @@ impl Copying<'_> {
         let poison = self.log.commits.poison();
         let path = self.log.directory.data(output.id());
         let temporary = Arc::clone(output.path());
-        let finished = output.finish().and_then(|()| poison.attempt(|| output.sync()));
+        let finished = output.finish().and_then(|()| poison.attempt_alone(|| output.sync()));
         let renamed = finished.and_then(|()| {
             let renamed = self.log.fs.rename(&temporary, &path);
             renamed.map_err(Error::io("rename a compacted segment to", &*path))
@@ -240,35 +239,44 @@ impl Copying<'_> {
         }
     }
 
-    /// Makes the outputs the store's, in one step, and lets the inputs go.
-    fn install(
-        mut self,
-        inputs: &[(SegmentSlot, Arc<Segment>)],
-        report: &mut CompactionReport,
-    ) -> Result<CompactionReport> {
+    /// The commit point. Answers the outputs' slots.
+    fn commit(&self, inputs: &[Input]) -> Result<Vec<SegmentSlot>> {
         let log = self.log;
-        let slots = match self.commit(inputs) {
-            Ok(slots) => slots,
-            Err(error) => {
-                self.abandon();
-                return Err(error);
-            }
-        };
-        for Move { hash, from, output, offset, len } in std::mem::take(&mut self.moves) {
-            let slot = slots[output as usize];
-            let old = Existing { location: from, len: None, expires_at: None };
-            let to = log.index.location(slot, offset);
+        let segments = &log.index.segments;
+        let outputs = self.finished.iter().map(|(_, segment)| Arc::clone(segment));
+        let slots = segments.add_all(outputs).ok_or_else(|| log.too_many_segments())?;
+        // What made the dropped records stale has to be on disk before they are dropped.
+        let committed = log.sync().and_then(|()| {
+            log.commits.commit(|manifest| {
+                let is_input =
+                    |id| inputs.binary_search_by_key(&id, |input| input.segment.id()).is_ok();
+                manifest.sealed.retain(|sealed| !is_input(sealed.id));
+                manifest.sealed.extend(self.finished.iter().map(|(entry, _)| *entry));
+                manifest.sealed.sort_by_key(|sealed| sealed.id);
+                Ok(())
+            })
+        });
+        if committed.is_err() {
+            slots.iter().for_each(|&slot| segments.retire(slot));
+        }
+        committed.map(|()| slots)
+    }
+
+    /// Moves the entries to the outputs, which are the store's now, and lets the inputs go.
+    fn install(&self, slots: &[SegmentSlot], inputs: &[Input], report: &mut CompactionReport) {
+        let log = self.log;
+        for &Move { hash, from, output, offset, len } in &self.moves {
+            let to = log.index.location(slots[output as usize], offset);
             debug_assert!(to.is_some(), "appending refuses offsets that no location can name");
-            if to.is_some() && !log.index.change(hash, Some(&old), to) {
+            if to.is_some() && !log.index.change(hash, Some(&Existing::at(from)), to) {
                 // A put or a delete was faster: the copy is stale already.
                 self.finished[output as usize].1.usage().add_dead(len);
             }
         }
-        for (hash, location) in &self.expired {
-            let old = Existing { location: *location, len: None, expires_at: None };
-            log.index.change(*hash, Some(&old), None);
+        for &(hash, from) in &self.expired {
+            log.index.change(hash, Some(&Existing::at(from)), None);
         }
-        for (slot, segment) in inputs {
+        for Input { slot, segment, .. } in inputs {
             report.records_after -= segment.usage().records();
             report.bytes_after -= segment.usage().bytes();
             log.index.segments.retire(*slot);
@@ -280,31 +288,6 @@ impl Copying<'_> {
         }
         report.segments_removed = inputs.len();
         report.segments_written = self.finished.len();
-        tracing::debug!(?report, "compacted");
-        Ok(std::mem::take(report))
-    }
-
-    /// The commit point. Answers the outputs' slots.
-    fn commit(&self, inputs: &[(SegmentSlot, Arc<Segment>)]) -> Result<Vec<SegmentSlot>> {
-        let log = self.log;
-        let segments = &log.index.segments;
-        let outputs = self.finished.iter().map(|(_, segment)| Arc::clone(segment));
-        let slots = segments.add_all(outputs).ok_or_else(|| log.too_many_segments())?;
-        // What made the dropped records stale has to be on disk before they are dropped.
-        let committed = log.sync().and_then(|()| {
-            log.commits.commit(|manifest| {
-                let is_input =
-                    |id| inputs.binary_search_by_key(&id, |(_, segment)| segment.id()).is_ok();
-                manifest.sealed.retain(|sealed| !is_input(sealed.id));
-                manifest.sealed.extend(self.finished.iter().map(|(entry, _)| *entry));
-                manifest.sealed.sort_by_key(|sealed| sealed.id);
-                Ok(())
-            })
-        });
-        if committed.is_err() {
-            slots.iter().for_each(|&slot| segments.retire(slot));
-        }
-        committed.map(|()| slots)
     }
 
     /// Removes what was written. Nothing refers to it.

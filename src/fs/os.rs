@@ -219,6 +219,9 @@ impl Fs for OsFs {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
+        if parent == dir {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
         self.create_dir_all(parent)?;
         match fs::create_dir(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => {

@@ -4,7 +4,7 @@
 //! records that the locations name. An entry is 16 bytes, whatever the key's length.
 //!
 //! Invariants (docs/design.md, "Key directory"):
-//! - Every change goes through [`KeyDirectory::change`], which sees the old and the new location.
+//! - Every change of a place goes through [`KeyDirectory::change`], which sees the old and the new one.
 //! - A change that names an old location happens only if the entry is still there; whether it is
 //!   verified plays no part.
 //! - A visitor runs under the shard's lock: while it runs, no location it was shown is changed.
@@ -12,7 +12,7 @@
 //! Must not know: keys, records, files.
 
 mod hash;
-mod table;
+mod slots;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,7 +21,7 @@ use parking_lot::RwLock;
 pub(crate) use hash::KeyHasher;
 
 use crate::location::Location;
-use table::Table;
+use slots::Slots;
 
 /// So many that growing one, which is done under its lock, takes little time.
 const SHARDS: usize = 256;
@@ -38,7 +38,7 @@ pub(crate) struct KeyDirectory {
 #[repr(align(64))]
 #[derive(Default)]
 struct Shard {
-    table: RwLock<Table>,
+    slots: RwLock<Slots>,
 }
 
 /// What an entry is changed from.
@@ -66,42 +66,42 @@ impl KeyDirectory {
     /// Shows the location of every entry with this hash.
     #[inline]
     pub(crate) fn visit(&self, hash: u64, visitor: impl FnMut(Location)) {
-        self.shard(hash).table.read().visit(hash, visitor);
+        self.shard(hash).slots.read().visit(hash, visitor);
     }
 
     /// Whether an entry with this hash stands at exactly this place.
     pub(crate) fn is_at(&self, hash: u64, location: Location) -> bool {
-        self.shard(hash).table.read().contains(hash, location)
+        self.shard(hash).slots.read().contains(hash, location)
     }
 
     /// Makes use of the location of the first entry with this hash, which nearly always is the only
     /// one, under the shard's lock.
     #[inline]
     pub(crate) fn first<T>(&self, hash: u64, make_use: impl FnOnce(Location) -> T) -> Option<T> {
-        self.shard(hash).table.read().first(hash).map(make_use)
+        self.shard(hash).slots.read().first(hash).map(make_use)
     }
 
     /// Asks the processor for the entries of this hash, which somebody is about to look at.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
-        self.shard(hash).table.read().prefetch(hash);
+        self.shard(hash).slots.read().prefetch(hash);
     }
 
     /// The one way to change an entry; `None` removes it. Answers false, having done nothing, if
     /// things are no longer as `old` says.
     pub(crate) fn change(&self, hash: u64, old: Old, new: Option<Location>) -> bool {
-        let mut table = self.shard(hash).table.write();
+        let mut slots = self.shard(hash).slots.write();
         match (old, new) {
-            (Old::NoSuchHash, _) if table.first(hash).is_some() => false,
+            (Old::NoSuchHash, _) if slots.first(hash).is_some() => false,
             (Old::NoSuchHash | Old::NoSuchKey, None) => true,
             (Old::NoSuchHash | Old::NoSuchKey, Some(new)) => {
-                table.insert(hash, new);
+                slots.insert(hash, new);
                 self.len.fetch_add(1, Ordering::Relaxed);
                 true
             }
-            (Old::At(old), Some(new)) => table.replace(hash, old, new),
+            (Old::At(old), Some(new)) => slots.replace(hash, old, new),
             (Old::At(old), None) => {
-                let removed = table.remove(hash, old);
+                let removed = slots.remove(hash, old);
                 self.len.fetch_sub(usize::from(removed), Ordering::Relaxed);
                 removed
             }
@@ -111,7 +111,7 @@ impl KeyDirectory {
     /// Notes that the record at `location`, if an entry is still there, has passed its check.
     #[cold]
     pub(crate) fn mark_verified(&self, hash: u64, location: Location) {
-        self.shard(hash).table.write().replace(hash, location, location.verified());
+        self.shard(hash).slots.write().replace(hash, location, location.verified());
     }
 
     /// How many shards there are, for [`KeyDirectory::visit_shard`].
@@ -122,13 +122,13 @@ impl KeyDirectory {
     /// Shows every location in one shard.
     pub(crate) fn visit_shard(&self, shard: usize, visitor: impl FnMut(Location)) {
         if let Some(shard) = self.shards.get(shard) {
-            shard.table.read().visit_all(visitor);
+            shard.slots.read().visit_all(visitor);
         }
     }
 
     /// Bytes of memory that the tables take.
     pub(crate) fn memory(&self) -> usize {
-        let tables = self.shards.iter().map(|shard| shard.table.read().memory());
+        let tables = self.shards.iter().map(|shard| shard.slots.read().memory());
         tables.sum::<usize>() + size_of_val(&*self.shards)
     }
 

@@ -29,8 +29,8 @@ use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::manifest::{Manifest, Refusal, SealedEntry};
 use crate::options::{Options, Recovery};
 use crate::record::Frame;
-use crate::segment::Segment;
 use crate::segment::scan::{self, Ending, Found, Rules, Summary};
+use crate::segment::{Segment, open_listed};
 use files::Files;
 use tail::Tail;
 
@@ -73,8 +73,13 @@ pub(crate) fn recover(
         let tail = Tail::open(&recovering, &files.tail(&manifest))?;
         // Everything listed has been found. What is left over goes before anything is written, which
         // may need its space; oldest first, so that nothing stands without what supersedes it.
-        let orphans = files.orphans(&manifest).into_iter().map(|id| directory.data(id));
-        orphans.for_each(|path| recovering.remove(&path));
+        // The manifest that made orphans of them may have been renamed and be durable no more than they.
+        let orphans = files.orphans(&manifest);
+        if !orphans.is_empty() {
+            fs.sync_dir(directory.path())
+                .map_err(Error::io("sync the directory", directory.path()))?;
+        }
+        orphans.iter().for_each(|&id| recovering.remove(&directory.data(id)));
         files.temporary.iter().for_each(|path| recovering.remove(path));
         let commits = commits(manifest);
         recovering.settle_tail(&commits, &tail)?;
@@ -102,8 +107,7 @@ fn read_manifest(fs: &dyn Fs, directory: &Directory) -> Result<Manifest> {
 /// The manifest to begin with where there is none: of a new store, or of bare data files.
 fn new_manifest(data: &[SegmentId], directory: &Directory) -> Result<Manifest> {
     let next = data.last().map_or(Some(SegmentId::FIRST), |last| last.checked_add(1));
-    let next_file_id =
-        next.ok_or_else(|| Error::TooManySegments { path: directory.path().to_path_buf() })?;
+    let next_file_id = next.ok_or_else(|| directory.too_many_segments())?;
     let seed = commit::random_seed(directory)?;
     Ok(Manifest { seed, nonce: 0, next_file_id, sealed: Vec::new(), tail: Vec::new() })
 }
@@ -123,7 +127,7 @@ impl Recovering<'_> {
         self.report.adopted = !data.is_empty();
         for &id in data {
             let path = self.directory.data(id);
-            let file = self.open(&path)?;
+            let file = open_listed(self.fs, &path)?;
             let mut len = file.len().map_err(Error::io("read the length of", &*path))?;
             // The manifest may name only what is durable, and nobody knows who wrote this.
             file.sync().map_err(Error::io("sync", &*path))?;
@@ -322,15 +326,8 @@ impl Recovering<'_> {
         }
     }
 
-    fn open(&self, path: &Path) -> Result<Arc<dyn File>> {
-        self.fs.open(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => Error::MissingSegment { path: path.to_path_buf() },
-            _ => Error::Io { action: "open", path: path.to_path_buf(), source },
-        })
-    }
-
     fn too_many_segments(&self) -> Error {
-        Error::TooManySegments { path: self.directory.path().to_path_buf() }
+        self.directory.too_many_segments()
     }
 }
 

@@ -9,19 +9,21 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Recovering;
+use super::{Recovering, check_listed};
 use crate::commit::{self, Commits};
 use crate::error::{Damage, Error, Result};
 use crate::fs::{File, Region};
 use crate::index::TAKE_UP_BELOW;
-use crate::location::{Location, SegmentId, SegmentSlot};
+use crate::location::{SegmentId, SegmentSlot};
 use crate::manifest::SealedEntry;
 use crate::segment::scan::{self, Ending, Found, Rules, Summary};
-use crate::segment::{Active, Segment, corrupt};
+use crate::segment::{Active, Segment, corrupt, open_listed};
 
 /// The tail's files, oldest first.
 pub(super) struct Tail {
     files: Vec<TailFile>,
+    /// How far each file is good.
+    ends: Vec<Summary>,
 }
 
 struct TailFile {
@@ -36,13 +38,15 @@ impl Tail {
     pub(super) fn open(recovering: &Recovering<'_>, ids: &[SegmentId]) -> Result<Self> {
         let open = |&id| {
             let path = recovering.directory.data(id);
-            let file = recovering.open(&path)?;
+            let file = open_listed(recovering.fs, &path)?;
             let len = file.len().map_err(Error::io("read the length of", &*path))?;
             let region = file.map(&path, len).map_err(Error::io("map", &*path))?;
             Ok(TailFile { id, file, region })
         };
-        let tail = Tail { files: ids.iter().map(open).collect::<Result<_>>()? };
-        for (file, summary) in tail.files.iter().zip(tail.walk(|_, _| Ok(()))?) {
+        let files = ids.iter().map(open).collect::<Result<_>>()?;
+        let mut tail = Tail { files, ends: Vec::new() };
+        tail.ends = tail.walk(|_, _| Ok(()))?;
+        for (file, summary) in tail.files.iter().zip(&tail.ends) {
             if summary.ending == Ending::Bad(Damage::ReservedFlag) {
                 return Err(corrupt(file.region.path(), summary.end, Damage::ReservedFlag));
             }
@@ -106,13 +110,13 @@ impl Recovering<'_> {
         let temporary = self.directory.data_temporary(copy_id);
         let mut copy = Active::create_unread(self.fs, &temporary, copy_id)?;
         if let Some((slot, segment)) = &small {
-            self.copy_superseded(*slot, segment, tail, &mut copy)?;
+            self.copy_small(*slot, segment, tail, &mut copy)?;
         }
         self.copy_tail(tail, &mut copy)?;
         let copy = self.seal_copy(copy)?;
-        let superseded = small.as_ref().map(|(_, segment)| segment.id());
+        let small_id = small.as_ref().map(|(_, segment)| segment.id());
         commits.commit(|manifest| {
-            manifest.sealed.retain(|entry| Some(entry.id) != superseded);
+            manifest.sealed.retain(|entry| Some(entry.id) != small_id);
             manifest.sealed.extend(copy.as_ref().map(|(entry, _)| *entry));
             manifest.tail.clear();
             Ok(())
@@ -123,16 +127,16 @@ impl Recovering<'_> {
         }
         // Every entry has moved to the copy.
         small.iter().for_each(|(slot, _)| self.index.segments.retire(*slot));
-        let gone = superseded.into_iter().chain(tail.ids()).map(|id| self.directory.data(id));
+        let gone = small_id.into_iter().chain(tail.ids()).map(|id| self.directory.data(id));
         gone.collect::<Vec<_>>().iter().for_each(|path| self.remove(path));
         Ok(())
     }
 
-    /// Copies of a small segment what counts in it and is not superseded by the tail.
-    fn copy_superseded(
+    /// Copies what counts in a small segment, but for keys of which the tail has newer records.
+    fn copy_small(
         &self,
         slot: SegmentSlot,
-        segment: &Segment,
+        small: &Segment,
         tail: &Tail,
         copy: &mut Active,
     ) -> Result<()> {
@@ -143,25 +147,18 @@ impl Recovering<'_> {
             }
             Ok(())
         })?;
-        let segments = self.index.segments.list();
-        let older_segments = segments.iter().any(|(_, other)| other.id() < segment.id());
-        scan::walk(segment.bytes(), Rules::Sealed, |found| {
-            let Some((offset, frame)) = segment.sound(found)? else { return Ok(()) };
-            let from = Location::new(slot, offset).ok_or_else(|| self.too_many_segments())?;
-            let hash = self.index.hash(frame.key());
-            if !in_tail.contains(frame.key())
-                && self.index.is_carried(hash, &frame, from, older_segments)
-            {
-                copy.append_copy(&frame, segment.path(), offset)?;
+        let older_segments = self.index.has_older(small);
+        self.index.carried(slot, small, &HashSet::new(), older_segments, |carried| {
+            if !in_tail.contains(carried.frame.key()) {
+                copy.append_copy(&carried.frame, small.path(), carried.from.offset())?;
             }
             Ok(())
-        })?;
-        Ok(())
+        })
     }
 
     /// Copies the good records of the log and sets aside what follows them.
     fn copy_tail(&mut self, tail: &Tail, copy: &mut Active) -> Result<()> {
-        let summaries = tail.walk(|path, found| {
+        let ends = tail.walk(|path, found| {
             match found {
                 Found::Record { offset, frame } => {
                     copy.append_copy(&frame, path, offset)?;
@@ -172,8 +169,13 @@ impl Recovering<'_> {
             }
             Ok(())
         })?;
-        for (file, summary) in tail.files.iter().zip(summaries) {
+        for ((file, &summary), end) in tail.files.iter().zip(&tail.ends).zip(ends) {
             let (path, len) = (file.region.path(), file.bytes().len() as u64);
+            if summary != end {
+                // Something has gone bad since it was looked at.
+                let damage = Damage::Length { expected: summary.end, found: end.end };
+                return Err(corrupt(path, end.end, damage));
+            }
             if summary.end < len {
                 self.set_aside(file.id, path, &*file.file, summary, len)?;
             }
@@ -194,8 +196,15 @@ impl Recovering<'_> {
         renamed.map_err(Error::io("rename a recovered segment to", &*path))?;
         let entry = copy.entry();
         copy.seal(&path)?;
-        // Read as any listed segment is.
+        // Read as any listed segment is, while what it was copied from is still there.
         let segment = Segment::open(self.fs, &path, entry.id, entry.len)?;
+        let summary = scan::walk(segment.bytes(), Rules::Sealed, |found| match found {
+            Found::Record { .. } | Found::Unapplied { .. } => Ok(()),
+            Found::Bad { offset, damage, .. } | Found::Unreadable { offset, damage } => {
+                Err(segment.corrupt(offset, damage))
+            }
+        })?;
+        check_listed(&path, &entry, summary)?;
         Ok(Some((entry, segment)))
     }
 }

@@ -18,12 +18,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Pin, Segment, Usage};
+use super::{Pin, Segment, Usage, corrupt};
 use crate::error::{Damage, Error, Result};
 use crate::fs::{Chunk, File, Fs, GrowingMap, Region};
 use crate::location::{Location, SegmentId};
 use crate::manifest::SealedEntry;
-use crate::record::{Frame, Record};
+use crate::record::{BatchPart, Frame, Record};
 
 /// Fits in a core's second-level cache.
 const CHUNK_LEN: usize = 256 << 10;
@@ -59,6 +59,7 @@ pub(crate) struct Buffer {
 pub(crate) struct Appended {
     pub(crate) offset: u64,
     pub(crate) len: u64,
+    pub(crate) checksum: u32,
 }
 
 impl Buffer {
@@ -164,19 +165,19 @@ impl Active {
     /// Appends a record whose sizes have been checked; with `flush`, it and all before it are handed
     /// to the OS. After an error the segment is as it was.
     pub(crate) fn append(&mut self, record: &Record<'_>, flush: bool) -> Result<Appended> {
-        let appended = Appended { offset: self.end, len: record.len_at(self.end) };
+        let mut appended = Appended { offset: self.end, len: record.len_at(self.end), checksum: 0 };
         if appended.offset + appended.len > Location::OFFSET_LIMIT {
             let path = self.path.to_path_buf();
             return Err(Error::TooManySegments { path });
         }
-        let checksum = if appended.len > DIRECT_LEN {
+        appended.checksum = if appended.len > DIRECT_LEN {
             self.append_directly(record, appended)?
         } else {
             self.append_to_chunk(record, appended, flush)?
         };
         self.end += appended.len;
         self.records += 1;
-        self.checksum.update(&checksum.to_be_bytes());
+        self.checksum.update(&appended.checksum.to_be_bytes());
         self.usage.add_record(appended.len);
         if let Some(map) = &self.map {
             map.publish(self.flushed);
@@ -185,7 +186,7 @@ impl Active {
     }
 
     /// Appends a copy of a record of another segment, as a single, without a flush. An error if the
-    /// copy is not what its CRC says that the record was.
+    /// record is not sound any more, or the copy not the same.
     pub(crate) fn append_copy(
         &mut self,
         frame: &Frame<'_>,
@@ -195,10 +196,13 @@ impl Active {
         let record = frame.record();
         let appended = self.append(&record.as_single(), false)?;
         // Memory that shows a file may have been read anew since the record was checked.
-        match frame.verify() {
-            Ok(()) => Ok(appended),
-            Err(damage) => Err(Error::Corrupt { path: source.to_path_buf(), offset, damage }),
+        frame.verify().map_err(|damage| corrupt(source, offset, damage))?;
+        let is_same = record.batch == BatchPart::Single && record.align.is_none();
+        let (expected, found) = (frame.checksum(), appended.checksum);
+        if is_same && expected != found {
+            return Err(corrupt(source, offset, Damage::Checksum { expected, found }));
         }
+        Ok(appended)
     }
 
     fn append_to_chunk(
@@ -212,8 +216,12 @@ impl Active {
             self.flush()?;
             self.start_chunk()?;
         }
-        let Some(chunk) = &mut self.chunk else { return Err(self.no_room(appended)) };
-        let Some(room) = chunk.spare().get_mut(..len) else { return Err(self.no_room(appended)) };
+        let Some(chunk) = &mut self.chunk else {
+            return Err(self.no_room(appended.offset, appended.len));
+        };
+        let Some(room) = chunk.spare().get_mut(..len) else {
+            return Err(self.no_room(appended.offset, appended.len));
+        };
         let checksum = record.encode_into(appended.offset, room);
         if flush {
             self.write_chunk(len)?;
@@ -291,7 +299,7 @@ impl Active {
     fn write_chunk(&mut self, staged: usize) -> Result<()> {
         self.cut_soil()?;
         let Some(bytes) = self.chunk.as_mut().and_then(|c| c.staged(self.flushed, staged)) else {
-            return Err(self.no_room(Appended { offset: self.flushed, len: staged as u64 }));
+            return Err(self.no_room(self.flushed, staged as u64));
         };
         let len = bytes.len() as u64;
         if let Err(source) = self.file.write_at(bytes, self.flushed) {
@@ -347,8 +355,7 @@ impl Active {
 
     /// Cannot happen while the invariants hold; said as an error rather than a panic.
     #[cold]
-    fn no_room(&self, appended: Appended) -> Error {
-        let damage = Damage::Length { expected: appended.len, found: 0 };
-        Error::Corrupt { path: self.path.to_path_buf(), offset: appended.offset, damage }
+    fn no_room(&self, offset: u64, len: u64) -> Error {
+        corrupt(&self.path, offset, Damage::Length { expected: len, found: 0 })
     }
 }

@@ -18,10 +18,8 @@ pub(crate) use active::{Active, Buffer};
 pub(crate) use table::Table;
 
 use crate::error::{Damage, Error, Result};
-use crate::fs::{Fs, Region};
+use crate::fs::{File, Fs, Region};
 use crate::location::SegmentId;
-use crate::record::Frame;
-use scan::Found;
 
 /// A segment as readers see it.
 pub(crate) struct Segment {
@@ -102,13 +100,18 @@ pub(crate) fn corrupt(path: &Path, offset: u64, damage: Damage) -> Error {
     }
 }
 
+/// Opens a segment file that has to be there.
+pub(crate) fn open_listed(fs: &dyn Fs, path: &Path) -> Result<Arc<dyn File>> {
+    fs.open(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::MissingSegment { path: path.to_path_buf() },
+        _ => Error::Io { action: "open", path: path.to_path_buf(), source },
+    })
+}
+
 impl Segment {
     /// Maps the first `len` bytes of a sealed segment's file.
     pub(crate) fn open(fs: &dyn Fs, path: &Arc<Path>, id: SegmentId, len: u64) -> Result<Self> {
-        let file = fs.open(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => Error::MissingSegment { path: path.to_path_buf() },
-            _ => Error::Io { action: "open", path: path.to_path_buf(), source },
-        })?;
+        let file = open_listed(fs, path)?;
         let found = file.len().map_err(Error::io("read the length of", &**path))?;
         if found < len {
             let damage = Damage::Length { expected: len, found };
@@ -132,18 +135,6 @@ impl Segment {
 
     pub(crate) fn corrupt(&self, offset: u64, damage: Damage) -> Error {
         corrupt(self.path(), offset, damage)
-    }
-
-    /// The record that was found, unless it does not count, in a walk through a segment that was
-    /// sound: anything bad has gone bad since.
-    pub(crate) fn sound<'a>(&self, found: Found<'a>) -> Result<Option<(u64, Frame<'a>)>> {
-        match found {
-            Found::Record { offset, frame } => Ok(Some((offset, frame))),
-            Found::Unapplied { .. } => Ok(None),
-            Found::Bad { offset, damage, .. } | Found::Unreadable { offset, damage } => {
-                Err(self.corrupt(offset, damage))
-            }
-        }
     }
 
     /// All readable bytes of a sealed segment.

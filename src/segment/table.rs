@@ -61,16 +61,17 @@ impl Table {
     ) -> Option<Vec<SegmentSlot>> {
         let mut retired = self.retired.lock();
         let mut slots = Slots::clone(&self.slots.load());
+        let mut free = retired.iter().filter(|leaving| !leaving.is_held()).map(|l| l.slot);
         let mut given = Vec::new();
         for segment in segments {
-            let free = retired.iter().position(|leaving| !leaving.is_held());
-            let slot = match free {
-                Some(index) => retired.swap_remove(index).slot,
+            let slot = match free.next() {
+                Some(slot) => slot,
                 None => SegmentSlot::from_index(slots.len())?,
             };
             put(&mut slots, slot, Some(segment));
             given.push(slot);
         }
+        retired.retain(|leaving| !given.contains(&leaving.slot));
         self.slots.store(Arc::new(slots));
         Some(given)
     }

@@ -33,6 +33,10 @@ enum Step {
     CrashSoon {
         operations: u64,
     },
+    /// The process is killed in an operation of the disk to come.
+    KillSoon {
+        operations: u64,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +76,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Kill),
         1 => any::<u64>().prop_map(|seed| Step::Crash { seed }),
         2 => (0u64..60).prop_map(|operations| Step::CrashSoon { operations }),
+        2 => (0u64..60).prop_map(|operations| Step::KillSoon { operations }),
     ]
 }
 
@@ -85,6 +90,8 @@ struct Run {
     /// Index into the history of the last state that survives the process.
     flushed: usize,
     writes: u32,
+    /// What ends the machine when it goes down: a kill, or else a power loss.
+    kill_soon: bool,
 }
 
 impl Run {
@@ -94,7 +101,15 @@ impl Run {
         let empty = if setup.stored_empty { EmptyValues::Stored } else { EmptyValues::Delete };
         machine.options = machine.options.durability(setup.durability).empty_values(empty);
         let store = machine.open().unwrap();
-        Run { machine, store, setup, history: vec![Contents::new()], flushed: 0, writes: 0 }
+        Run {
+            machine,
+            store,
+            setup,
+            history: vec![Contents::new()],
+            flushed: 0,
+            writes: 0,
+            kill_soon: false,
+        }
     }
 
     fn now(&self) -> &Contents {
@@ -153,12 +168,23 @@ impl Run {
                 self.open(flushed);
             }
             Step::Crash { seed } => self.crash(seed),
-            Step::CrashSoon { operations } => self.machine.fs.crash_at(operations),
+            Step::CrashSoon { operations } => self.go_down_soon(operations, false),
+            Step::KillSoon { operations } => self.go_down_soon(operations, true),
         }
         if self.machine.fs.is_down() {
-            self.crash(u64::from(self.writes));
+            if self.kill_soon {
+                self.machine = self.machine.kill();
+                self.open(self.flushed);
+            } else {
+                self.crash(u64::from(self.writes));
+            }
         }
         assert_eq!(contents(&self.store), *self.now());
+    }
+
+    fn go_down_soon(&mut self, operations: u64, by_kill: bool) {
+        self.machine.fs.crash_at(operations);
+        self.kill_soon = by_kill;
     }
 
     fn key(key: u8) -> Vec<u8> {

@@ -2,7 +2,7 @@
 //!
 //! Four slots share a cache line, so that a lookup costs about one miss. A slot's home follows from
 //! its hash's low 32 bits, scaled to the number of slots, which need not be a power of two: the
-//! table grows by half at a time and is never less than half full once it has grown.
+//! table grows by half at a time, when it is three quarters full, and never shrinks.
 //!
 //! Invariants:
 //! - Between an entry's home and its slot no slot is empty. Removal closes the gap it makes.
@@ -15,7 +15,7 @@ use crate::location::Location;
 const MIN_SLOTS: usize = 8;
 
 #[derive(Default)]
-pub(super) struct Table {
+pub(super) struct Slots {
     slots: Box<[Slot]>,
     len: usize,
 }
@@ -39,7 +39,7 @@ impl Slot {
     }
 }
 
-impl Table {
+impl Slots {
     /// Shows the location of every entry with this hash.
     #[inline]
     pub(super) fn visit(&self, hash: u64, mut visitor: impl FnMut(Location)) {
@@ -195,7 +195,7 @@ mod tests {
         fn the_table_behaves_as_a_set(
             steps in prop::collection::vec((any::<bool>(), 0u64..12, 0u64..12), 1..400),
         ) {
-            let mut table = Table::default();
+            let mut table = Slots::default();
             let mut model = BTreeSet::new();
             for (insert, home, offset) in steps {
                 // Spread over the range of homes, the last ones included.
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_table_takes_at_most_32_bytes_an_entry_once_it_has_grown() {
-        let mut table = Table::default();
+        let mut table = Slots::default();
         let mut hash = 1u64;
         for n in 0..100_000 {
             hash = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(n);
