@@ -4,8 +4,8 @@ use std::vec;
 
 use crate::error::{Error, Result};
 use crate::location::Location;
+use crate::log::Log;
 use crate::segment::Pin;
-use crate::store::Inner;
 use crate::value::Value;
 
 /// The keys of a store, in no order. Made by [`crate::Store::keys`].
@@ -14,7 +14,7 @@ use crate::value::Value;
 /// deleted meanwhile comes once or not at all. An item is an error if the key's record is corrupt, and the
 /// last one if the store was closed.
 pub struct Keys<'a> {
-    inner: &'a Inner,
+    log: &'a Log,
     next_shard: usize,
     /// Of the shard before that, as it was when it was visited. A key never changes its shard.
     pins: vec::IntoIter<Result<(Location, Pin)>>,
@@ -22,8 +22,8 @@ pub struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    pub(crate) fn new(inner: &'a Inner) -> Self {
-        Keys { inner, next_shard: 0, pins: Vec::new().into_iter(), told_closed: false }
+    pub(crate) fn new(log: &'a Log) -> Self {
+        Keys { log, next_shard: 0, pins: Vec::new().into_iter(), told_closed: false }
     }
 }
 
@@ -31,8 +31,8 @@ impl Keys<'_> {
     /// The key, unless it has expired.
     fn read(&self, pinned: Result<(Location, Pin)>) -> Result<Option<Value>> {
         let (location, pin) = pinned?;
-        let (range, expires_at) = self.inner.index().read_key(location, &pin)?;
-        let is_live = expires_at.is_none_or(|at| at > self.inner.now());
+        let (range, expires_at) = self.log.index.read_key(location, &pin)?;
+        let is_live = expires_at.is_none_or(|at| at > self.log.clock.now());
         Ok(is_live.then(|| Value::new(pin.region, range)))
     }
 }
@@ -41,7 +41,7 @@ impl Iterator for Keys<'_> {
     type Item = Result<Value>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.inner.is_closed() {
+        if self.log.is_closed() {
             let told = std::mem::replace(&mut self.told_closed, true);
             return (!told).then_some(Err(Error::Closed));
         }
@@ -51,7 +51,7 @@ impl Iterator for Keys<'_> {
                     return Some(key);
                 }
             }
-            let index = self.inner.index();
+            let index = &self.log.index;
             if self.next_shard == index.keydir.shard_count() {
                 return None;
             }

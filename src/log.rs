@@ -11,6 +11,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -35,6 +36,8 @@ pub(crate) struct Log {
     segment_size: u64,
     durability: Durability,
     writer: Mutex<Writer>,
+    /// Set under the writer's lock.
+    closed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -42,7 +45,6 @@ pub(crate) struct Writer {
     active: Option<Appending>,
     /// The first active segment has been made, or must not take up an older one any more.
     begun: bool,
-    closed: bool,
 }
 
 struct Appending {
@@ -64,8 +66,8 @@ impl Log {
         options: &Options,
     ) -> Self {
         let (segment_size, durability) = (options.segment_size, options.durability);
-        let writer = Mutex::default();
-        Log { fs, directory, commits, index, clock, segment_size, durability, writer }
+        let (writer, closed) = (Mutex::default(), AtomicBool::new(false));
+        Log { fs, directory, commits, index, clock, segment_size, durability, writer, closed }
     }
 
     pub(crate) fn segment_size(&self) -> u64 {
@@ -129,22 +131,25 @@ impl Log {
         self.writer.lock().active.as_ref().map_or(0, |appending| appending.active.buffered())
     }
 
-    /// Seals what is active and refuses writes from now on. False: it was closed already.
-    pub(crate) fn close(&self) -> Result<bool> {
+    /// Seals what is active, unless that has been done; from now on it is closed.
+    pub(crate) fn close(&self) -> Result<()> {
         let mut writer = self.writer.lock();
-        if writer.closed {
-            return Ok(false);
+        if self.closed.swap(true, Ordering::Relaxed) {
+            return Ok(());
         }
-        writer.closed = true;
         self.commits.poison().check()?;
-        self.seal_active(&mut writer)?;
-        Ok(true)
+        self.seal_active(&mut writer)
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// The right to write, unless the store is closed or poisoned.
     pub(crate) fn writer(&self) -> Result<MutexGuard<'_, Writer>> {
         let writer = self.writer.lock();
-        if writer.closed {
+        if self.is_closed() {
             return Err(Error::Closed);
         }
         self.commits.poison().check()?;

@@ -1,11 +1,8 @@
 //! The options of a store and their enums, checked once when the store is opened.
 
-use std::path::Path;
-
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::record::MAX_RECORD_LEN;
-use crate::store::Store;
 
 const DEFAULT_SEGMENT_SIZE: u64 = 256 << 20;
 const MIN_SEGMENT_SIZE: u64 = 64;
@@ -13,7 +10,7 @@ const MIN_SEGMENT_SIZE: u64 = 64;
 const MAX_SEGMENT_SIZE: u64 = Location::OFFSET_LIMIT / 2;
 const _: () = assert!(MAX_SEGMENT_SIZE + MAX_RECORD_LEN < Location::OFFSET_LIMIT);
 
-/// How a store is opened. `Options::new()` is what [`Store::open`] uses.
+/// How a store is opened. `Options::new()` is what [`crate::Store::open`] uses.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -91,11 +88,6 @@ impl Options {
         self
     }
 
-    /// Opens the store in `dir` with these options. See [`Store::open`].
-    pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
-        Store::open_with(dir.as_ref(), self)
-    }
-
     pub(crate) fn check(&self) -> Result<()> {
         if !(MIN_SEGMENT_SIZE..=MAX_SEGMENT_SIZE).contains(&self.segment_size) {
             return Err(Error::InvalidOption {
@@ -109,12 +101,12 @@ impl Options {
 }
 
 /// How far a write gets before it returns. Whatever is chosen, readers see a write as soon as it
-/// has returned, and [`Store::flush`] and [`Store::sync`] raise all earlier writes to their level.
+/// has returned, and [`crate::Store::flush`] and [`crate::Store::sync`] raise all earlier writes to their level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Durability {
     /// In this process's memory until the append buffer fills or something flushes it. A panic that
-    /// unwinds loses nothing; the end of the process without [`Store::close`] or drop (abort,
+    /// unwinds loses nothing; the end of the process without [`crate::Store::close`] or drop (abort,
     /// kill -9) loses it, and so does a power loss.
     Buffered,
     /// Handed to the operating system: survives the end of the process, however it ends, but not
@@ -159,7 +151,7 @@ pub enum EmptyValues {
 #[non_exhaustive]
 pub enum Recovery {
     /// Opens with what is readable. Reading a key whose newest record is bad answers
-    /// [`Error::Corrupt`]. What was met is in [`Store::recovery_report`].
+    /// [`Error::Corrupt`]. What was met is in [`crate::Store::recovery_report`].
     #[default]
     Lenient,
     /// Refuses to open.

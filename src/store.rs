@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -29,9 +28,8 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
-pub(crate) struct Inner {
+struct Inner {
     log: Log,
-    closed: AtomicBool,
     /// Taken for a compaction's length; before the writer's lock.
     compaction: Mutex<()>,
     empty_values: EmptyValues,
@@ -50,6 +48,13 @@ pub(crate) struct Ground {
 impl Default for Ground {
     fn default() -> Self {
         Ground { fs: Arc::new(OsFs), time: Box::new(SystemTimeSource), hash_mask: u64::MAX }
+    }
+}
+
+impl Options {
+    /// Opens the store in `dir` with these options. See [`Store::open`].
+    pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
+        Store::open_on(Ground::default(), dir.as_ref(), self)
     }
 }
 
@@ -75,10 +80,6 @@ impl Store {
         Options::new().open(dir)
     }
 
-    pub(crate) fn open_with(dir: &Path, options: &Options) -> Result<Self> {
-        Self::open_on(Ground::default(), dir, options)
-    }
-
     pub(crate) fn open_on(ground: Ground, dir: &Path, options: &Options) -> Result<Self> {
         options.check()?;
         let directory = Directory::new(dir);
@@ -95,7 +96,6 @@ impl Store {
         tracing::debug!(path = %dir.display(), ?report, "opened");
         let inner = Inner {
             log: Log::new(fs, directory, commits, index, Clock::new(time), options),
-            closed: AtomicBool::new(false),
             compaction: Mutex::new(()),
             empty_values: options.empty_values,
             report,
@@ -157,7 +157,7 @@ impl Store {
 
     /// All keys, in no order.
     pub fn keys(&self) -> Keys<'_> {
-        Keys::new(&self.inner)
+        Keys::new(&self.inner.log)
     }
 
     /// Rewrites the store so that its files hold live records only, and returns the space of the rest.
@@ -237,34 +237,24 @@ impl fmt::Debug for Store {
 }
 
 impl Inner {
-    pub(crate) fn index(&self) -> &Index {
+    fn index(&self) -> &Index {
         &self.log.index
     }
 
     #[inline]
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn now(&self) -> u64 {
-        self.log.clock.now()
-    }
-
-    #[inline]
     fn find(&self, key: &[u8]) -> Result<Option<Hit>> {
-        if self.is_closed() {
+        if self.log.is_closed() {
             return Err(Error::Closed);
         }
         let hit = self.log.index.find(key)?;
-        Ok(hit.filter(|hit| hit.extent.expires_at.is_none_or(|at| at > self.now())))
+        Ok(hit.filter(|hit| hit.extent.expires_at.is_none_or(|at| at > self.log.clock.now())))
     }
 
     fn close(&self) -> Result<()> {
         let _no_compaction = self.compaction.lock();
         let closed = self.log.close();
-        self.closed.store(true, Ordering::Relaxed);
         self.lock.lock().take();
-        closed.map(drop)
+        closed
     }
 }
 
