@@ -3,4 +3,5 @@
 mod failures;
 mod hazards;
 mod model;
+mod rules;
 mod support;
