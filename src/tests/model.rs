@@ -11,6 +11,9 @@ use super::support::{Contents, Machine, contents};
 use crate::options::{Durability, EmptyValues};
 use crate::store::Store;
 
+/// Random runs; `PROPTEST_CASES` may ask for more.
+const CASES: u32 = 300;
+
 #[derive(Clone, Debug)]
 enum Step {
     Put {
@@ -244,7 +247,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 300, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: CASES.max(Config::default().cases), failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn the_store_behaves_as_a_map_through_reopenings_kills_and_power_losses(
