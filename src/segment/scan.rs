@@ -143,12 +143,16 @@ fn stop(
 
 /// Whether a walk that ends so leaves a tail to set aside rather than damage.
 pub(crate) fn ends_as_tail(ending: Ending, rules: Rules) -> bool {
-    match (ending, rules) {
-        (Ending::Whole, _) => true,
-        (Ending::Zeros | Ending::OpenBatch, _) | (_, Rules::Tail) => rules != Rules::Sealed,
-        (Ending::Bad(damage), Rules::AdoptedLast) => matches!(damage, Damage::Length { .. }),
-        (Ending::Bad(_), Rules::Sealed) => false,
+    match rules {
+        Rules::Sealed => ending == Ending::Whole,
+        Rules::AdoptedLast => !matches!(ending, Ending::Bad(damage) if !is_torn(damage)),
+        Rules::Tail => true,
     }
+}
+
+/// Whether a record ends beyond the bytes.
+fn is_torn(damage: Damage) -> bool {
+    matches!(damage, Damage::Length { .. })
 }
 
 fn is_zeros(bytes: &[u8]) -> bool {

@@ -381,3 +381,23 @@ fn a_tail_of_a_newer_version_is_refused_and_nothing_is_changed() {
     }
     assert_eq!(machine.fs.operations(), before);
 }
+
+#[test]
+fn a_recovered_copy_that_reads_bad_fails_the_opening_and_its_sources_stay() {
+    let machine = Machine::new(4096);
+    four(&machine).close().unwrap();
+    let store = machine.open().unwrap();
+    store.put("e", "value-e").unwrap();
+    let machine = machine.kill();
+    drop(store);
+    let before = machine.data();
+    let copy = machine.clone();
+    machine.fs.before(Op::Rename, ".data", move || {
+        let name = &copy.names(".data.tmp")[0];
+        copy.flip(name, copy.find(name, b"value-c").unwrap());
+    });
+    assert!(matches!(machine.open(), Err(Error::Corrupt { .. })));
+    assert!(before.iter().all(|name| machine.data().contains(name)));
+    let store = machine.open().unwrap();
+    assert_eq!((value(&store, "c").as_deref(), store.len()), (Some("value-c"), 5));
+}
