@@ -1,14 +1,14 @@
 //! Where the key directory and the segments meet: from a key to its record.
 //!
-//! A lookup takes candidate locations and pins their memory under a shard's lock, then lets go of
-//! the lock and only then touches records, which may have to come from disk: nobody waits for
-//! another thread's page fault.
+//! A look-up holds the table of segments first, then asks the key directory for locations, and only
+//! then touches records, which may have to come from disk. It takes no lock.
 //!
 //! Invariants:
 //! - A candidate is another key's only if its bytes say so and pass their CRC. One that cannot be
 //!   read or is corrupt is an error to a reader, never 'another key' and never 'absent'.
 //! - A writer replaces such a candidate; an exact match goes first.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::location::{Location, SegmentSlot};
 use crate::options::Verify;
 use crate::record::Frame;
 use crate::segment::scan::{self, Found, Rules};
-use crate::segment::{Pin, Segment, Table};
+use crate::segment::{Pin, Segment, Slots, Table};
 
 /// A newest segment below this is copied rather than left.
 pub(crate) const TAKE_UP_BELOW: u64 = 1 << 20;
@@ -34,9 +34,17 @@ pub(crate) struct Index {
     verify: Verify,
 }
 
+/// What a look-up among the segments of one moment comes to.
+pub(crate) enum Look<'t> {
+    Found(Hit<'t>),
+    Absent,
+    /// The key's record is in a segment that came later: look again, among newer segments.
+    Outdated,
+}
+
 /// A reader's record.
-pub(crate) struct Hit {
-    pub(crate) region: Arc<Region>,
+pub(crate) struct Hit<'t> {
+    pub(crate) region: Cow<'t, Arc<Region>>,
     pub(crate) extent: Extent,
 }
 
@@ -74,45 +82,116 @@ impl Index {
         Index { keydir, segments, directory, hasher, verify }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hash(&self, key: &[u8]) -> u64 {
         self.hasher.hash(key)
     }
 
-    /// The newest record of `key`.
+    /// The newest record of `key`, whose hash is given, among the segments of one moment.
     #[inline]
-    pub(crate) fn find(&self, key: &[u8]) -> Result<Option<Hit>> {
-        let hash = self.hash(key);
-        let Some(first) = self.keydir.first(hash, |location| self.pin(location)) else {
-            return Ok(None);
+    pub(crate) fn find<'t>(&self, slots: &'t Slots, hash: u64, key: &[u8]) -> Result<Look<'t>> {
+        match self.keydir.first(hash) {
+            Some(location) => self.find_at(slots, hash, key, location),
+            None => Ok(Look::Absent),
+        }
+    }
+
+    /// The value and its region if `location`, looked up since the segments were taken, is that of a
+    /// record of the most frequent kind: of this very key, mapped, checked, that does not expire.
+    /// `None` says nothing: `find_at` knows the rest. Everything stays in registers here, so that the
+    /// processor gets on to the next key while it waits for this one's record.
+    #[inline(always)]
+    pub(crate) fn quick<'t>(
+        &self,
+        slots: &'t Slots,
+        location: Location,
+        key: &[u8],
+    ) -> Option<(&'t Arc<Region>, Range<usize>, &'t [u8])> {
+        let region = slots.get(location.slot())?.region();
+        let start = location.offset() as usize;
+        region.prefetch(start);
+        let bytes = region.get_from(start)?;
+        let frame = Frame::read(bytes, location.offset()).ok()?;
+        if self.must_verify(location) || !frame.is_of(key) || frame.expires_at().is_some() {
+            return None;
+        }
+        let value = frame.value_range();
+        let value_in_region = start + value.start..start + value.end;
+        Some((region, value_in_region, bytes.get(value)?))
+    }
+
+    /// As `find`, when the first entry of the hash has been looked up since the segments were taken.
+    #[inline]
+    pub(crate) fn find_at<'t>(
+        &self,
+        slots: &'t Slots,
+        hash: u64,
+        key: &[u8],
+        location: Location,
+    ) -> Result<Look<'t>> {
+        let Some(segment) = slots.get(location.slot()) else {
+            return self.without_segment(slots, hash, location);
         };
-        let (location, pin) = first?;
+        let pin = segment.pin(location.offset());
         match self.read_candidate(hash, key, location, &pin) {
-            Ok(Some(extent)) => Ok(Some(Hit { region: pin.region, extent })),
-            Ok(None) => self.find_among(hash, key),
-            Err(damage) => Err(pin.corrupt(damage)),
+            Ok(Some(extent)) => Ok(Look::Found(Hit { region: pin.region, extent })),
+            Ok(None) => self.find_among(slots, hash, key),
+            Err(damage) => self.unless_moved(hash, location, pin.corrupt(damage)),
         }
     }
 
     /// As `find`, where the first entry of the hash is another key's.
     #[cold]
-    fn find_among(&self, hash: u64, key: &[u8]) -> Result<Option<Hit>> {
-        for candidate in self.candidates(hash) {
-            let (location, pin) = candidate?;
+    fn find_among<'t>(&self, slots: &'t Slots, hash: u64, key: &[u8]) -> Result<Look<'t>> {
+        for location in self.keydir.all(hash) {
+            let Some(segment) = slots.get(location.slot()) else {
+                return self.without_segment(slots, hash, location);
+            };
+            let pin = segment.pin(location.offset());
             match self.read_candidate(hash, key, location, &pin) {
-                Ok(Some(extent)) => return Ok(Some(Hit { region: pin.region, extent })),
+                Ok(Some(extent)) => return Ok(Look::Found(Hit { region: pin.region, extent })),
                 Ok(None) => {}
-                Err(damage) => return Err(pin.corrupt(damage)),
+                Err(damage) => return self.unless_moved(hash, location, pin.corrupt(damage)),
             }
         }
-        Ok(None)
+        Ok(Look::Absent)
+    }
+
+    /// A location names a segment that came after `slots`; if ever it names none, the key must not
+    /// seem absent.
+    #[cold]
+    fn without_segment<'t>(
+        &self,
+        slots: &Slots,
+        hash: u64,
+        location: Location,
+    ) -> Result<Look<'t>> {
+        if self.keydir.is_at(hash, location) && self.segments.is_now(slots) {
+            return Err(self.lost(location));
+        }
+        Ok(Look::Outdated)
+    }
+
+    /// The damage of a record counts if it is its key's newest still.
+    #[cold]
+    fn unless_moved<'t>(&self, hash: u64, location: Location, error: Error) -> Result<Look<'t>> {
+        if self.keydir.is_at(hash, location) { Err(error) } else { Ok(Look::Outdated) }
     }
 
     /// The entry that a new record of `key` takes the place of. Never fails for damage: a record
     /// that cannot be read is replaced, with a warning.
     pub(crate) fn find_for_write(&self, hash: u64, key: &[u8]) -> Option<Existing> {
         let mut unreadable = None;
-        for (location, pin) in self.candidates(hash).into_iter().flatten() {
+        let slots = self.segments.now();
+        for location in self.keydir.all(hash) {
+            let Some(segment) = slots.get(location.slot()) else {
+                if let Err(error) = self.without_segment(&slots, hash, location) {
+                    tracing::error!(%error, "an entry is left alone");
+                    continue;
+                }
+                return self.find_for_write(hash, key);
+            };
+            let pin = segment.pin(location.offset());
             let (len, verdict) = match read_frame(&pin) {
                 Ok(frame) if frame.key() == key => {
                     let (len, expires_at) = (Some(frame.len()), frame.expires_at());
@@ -238,7 +317,7 @@ impl Index {
     pub(crate) fn read_key(
         &self,
         location: Location,
-        pin: &Pin,
+        pin: &Pin<'_>,
     ) -> Result<(Range<usize>, Option<u64>)> {
         let corrupt = |damage| pin.corrupt(damage);
         let frame = read_frame(pin).map_err(corrupt)?;
@@ -249,7 +328,7 @@ impl Index {
         Ok((pin.start + key.start..pin.start + key.end, frame.expires_at()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn must_verify(&self, location: Location) -> bool {
         match self.verify {
             Verify::Always => true,
@@ -257,27 +336,29 @@ impl Index {
         }
     }
 
-    /// Every entry of the hash.
-    fn candidates(&self, hash: u64) -> Vec<Result<(Location, Pin)>> {
-        let mut candidates = Vec::new();
-        self.keydir.visit(hash, |location| candidates.push(self.pin(location)));
-        candidates
-    }
-
-    /// Holds what an entry names, under its shard's lock.
-    #[inline]
-    pub(crate) fn pin(&self, location: Location) -> Result<(Location, Pin)> {
-        match self.segments.pin(location) {
-            Some(pin) => Ok((location, pin)),
-            None => Err(self.lost(location)),
+    /// Every entry of some hashes from `from` on, held, and the hash at which to go on.
+    pub(crate) fn pins_from(
+        &self,
+        from: u64,
+    ) -> (Vec<Result<(Location, Pin<'static>)>>, Option<u64>) {
+        loop {
+            let slots = self.segments.now();
+            let mut locations = Vec::new();
+            let next = self.keydir.visit_from(from, |location| locations.push(location));
+            let pin = |location: Location| match slots.get(location.slot()) {
+                Some(segment) => Ok((location, segment.pin(location.offset()).into_owned())),
+                None => Err(self.lost(location)),
+            };
+            let pins: Vec<_> = locations.into_iter().map(pin).collect();
+            // Some may have come later than the segments that were taken.
+            if pins.iter().all(Result::is_ok) || self.segments.is_now(&slots) {
+                return (pins, next);
+            }
         }
     }
 
-    /// The table has what an entry names, as long as the shard's lock is held; if it ever has not,
-    /// the key must not seem absent.
     #[cold]
     fn lost(&self, location: Location) -> Error {
-        debug_assert!(false, "{location:?} names no segment");
         let found = location.slot().index() as u64;
         let damage = Damage::Field { field: "an entry's segment slot", expected: 0, found };
         Error::Inconsistent { path: self.directory.path().to_path_buf(), damage }
@@ -290,7 +371,7 @@ impl Index {
         hash: u64,
         key: &[u8],
         location: Location,
-        pin: &Pin,
+        pin: &Pin<'_>,
     ) -> Result<Option<Extent>, Damage> {
         let frame = read_frame(pin)?;
         let is_same = frame.key() == key;
@@ -311,7 +392,7 @@ impl Index {
 }
 
 #[inline]
-fn read_frame(pin: &Pin) -> Result<Frame<'_>, Damage> {
+fn read_frame<'p>(pin: &'p Pin<'_>) -> Result<Frame<'p>, Damage> {
     let bytes = pin.region.get_from(pin.start).unwrap_or_default();
     Frame::read(bytes, pin.offset())
 }

@@ -15,25 +15,26 @@ use crate::value::Value;
 /// last one if the store was closed.
 pub struct Keys<'a> {
     log: &'a Log,
-    next_shard: usize,
-    /// Of the shard before that, as it was when it was visited. A key never changes its shard.
-    pins: vec::IntoIter<Result<(Location, Pin)>>,
+    /// The lowest hash that has not been visited. A key never changes its hash.
+    next: Option<u64>,
+    /// Of the hashes before that, as they were when they were visited.
+    pins: vec::IntoIter<Result<(Location, Pin<'static>)>>,
     told_closed: bool,
 }
 
 impl<'a> Keys<'a> {
     pub(crate) fn new(log: &'a Log) -> Self {
-        Keys { log, next_shard: 0, pins: Vec::new().into_iter(), told_closed: false }
+        Keys { log, next: Some(0), pins: Vec::new().into_iter(), told_closed: false }
     }
 }
 
 impl Keys<'_> {
     /// The key, unless it has expired.
-    fn read(&self, pinned: Result<(Location, Pin)>) -> Result<Option<Value>> {
+    fn read(&self, pinned: Result<(Location, Pin<'static>)>) -> Result<Option<Value>> {
         let (location, pin) = pinned?;
         let (range, expires_at) = self.log.index.read_key(location, &pin)?;
         let is_live = expires_at.is_none_or(|at| at > self.log.clock.now());
-        Ok(is_live.then(|| Value::new(pin.region, range)))
+        Ok(is_live.then(|| Value::new(pin.region.into_owned(), range)))
     }
 }
 
@@ -51,14 +52,8 @@ impl Iterator for Keys<'_> {
                     return Some(key);
                 }
             }
-            let index = &self.log.index;
-            if self.next_shard == index.keydir.shard_count() {
-                return None;
-            }
-            let mut pins = Vec::new();
-            index.keydir.visit_shard(self.next_shard, |location| pins.push(index.pin(location)));
-            self.next_shard += 1;
-            self.pins = pins.into_iter();
+            let (pins, next) = self.log.index.pins_from(self.next?);
+            (self.pins, self.next) = (pins.into_iter(), next);
         }
     }
 }

@@ -3,12 +3,14 @@
 #[cfg(not(all(unix, target_pointer_width = "64")))]
 compile_error!("zerocask maps files and packs 64-bit words: it needs a 64-bit Unix");
 
+mod batch_read;
 mod clock;
 mod commit;
 mod compact;
 mod directory;
 mod error;
 mod fs;
+mod get_many;
 mod index;
 mod keydir;
 mod keys;
@@ -16,19 +18,23 @@ mod location;
 mod log;
 mod manifest;
 mod options;
+mod reader;
 pub mod record;
 mod recover;
 mod segment;
 mod stats;
 mod store;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod value;
 
 pub use compact::CompactionReport;
 pub use error::{Damage, Error, Result};
+pub use get_many::GetMany;
 pub use keys::Keys;
 pub use options::{Durability, EmptyValues, Options, Recovery, Verify};
+pub use reader::Reader;
 pub use recover::{Cut, DamagedRecord, RecoveryReport};
 pub use stats::Stats;
 pub use store::Store;

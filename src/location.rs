@@ -13,6 +13,7 @@
 //! checked since the store was opened; two locations that differ in it alone are the same place.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 const OFFSET_BITS: u32 = 40;
 const SLOT_BITS: u32 = 23;
@@ -65,6 +66,7 @@ impl SegmentSlot {
         (number <= Self::MAX).then_some(SegmentSlot(number))
     }
 
+    #[inline]
     pub(crate) fn index(self) -> usize {
         self.0 as usize - 1
     }
@@ -72,7 +74,7 @@ impl SegmentSlot {
 
 /// A segment slot and an offset in that segment's file, packed.
 #[derive(Clone, Copy)]
-pub(crate) struct Location(u64);
+pub(crate) struct Location(NonZeroU64);
 
 impl Location {
     /// No segment file that is written grows to this many bytes.
@@ -80,37 +82,45 @@ impl Location {
 
     /// `None` when the offset does not fit.
     pub(crate) fn new(slot: SegmentSlot, offset: u64) -> Option<Self> {
-        (offset < Self::OFFSET_LIMIT)
-            .then_some(Location((u64::from(slot.0) << OFFSET_BITS) | offset))
+        let bits = (u64::from(slot.0) << OFFSET_BITS) | offset;
+        (offset < Self::OFFSET_LIMIT).then(|| Self::from_bits(bits))?
     }
 
-    pub(crate) fn from_bits(bits: u64) -> Self {
-        Location(bits)
+    /// What [`Location::bits`] gave; `None` for a table's own marks, 0 and 1.
+    #[inline]
+    pub(crate) fn from_bits(bits: u64) -> Option<Self> {
+        NonZeroU64::new(bits).filter(|bits| bits.get() > 1).map(Location)
     }
 
+    #[inline]
     pub(crate) fn bits(self) -> u64 {
-        self.0
+        self.0.get()
     }
 
+    #[inline]
     pub(crate) fn slot(self) -> SegmentSlot {
-        SegmentSlot(((self.0 & !VERIFIED) >> OFFSET_BITS) as u32)
+        SegmentSlot(((self.bits() & !VERIFIED) >> OFFSET_BITS) as u32)
     }
 
+    #[inline]
     pub(crate) fn offset(self) -> u64 {
-        self.0 & (Self::OFFSET_LIMIT - 1)
+        self.bits() & (Self::OFFSET_LIMIT - 1)
     }
 
+    #[inline]
     pub(crate) fn is_verified(self) -> bool {
-        self.0 & VERIFIED != 0
+        self.bits() & VERIFIED != 0
     }
 
+    #[inline]
     pub(crate) fn verified(self) -> Self {
         Location(self.0 | VERIFIED)
     }
 
     /// Whether both name the same record, verified or not.
+    #[inline]
     pub(crate) fn is_same_place(self, other: Location) -> bool {
-        (self.0 ^ other.0) & !VERIFIED == 0
+        (self.bits() ^ other.bits()) & !VERIFIED == 0
     }
 }
 

@@ -11,10 +11,12 @@ use crate::compact::{self, CompactionReport};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::fs::{Fs, Lock, OsFs};
-use crate::index::{Hit, Index};
+use crate::get_many::GetMany;
+use crate::index::{Index, Look};
 use crate::keys::Keys;
 use crate::log::Log;
 use crate::options::{EmptyValues, Options};
+use crate::reader::Reader;
 use crate::recover::{self, RecoveryReport};
 use crate::stats::Stats;
 use crate::value::Value;
@@ -112,13 +114,45 @@ impl Store {
     /// `None`. See [`crate::Verify`] for when that is looked at. [`Error::Closed`].
     #[inline]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        let hit = self.inner.find(key.as_ref())?;
-        Ok(hit.map(|hit| Value::new(hit.region, hit.extent.value)))
+        let key = key.as_ref();
+        let index = self.index_if_open()?;
+        let hash = index.hash(key);
+        // On its way while the segments are taken hold of.
+        index.keydir.prefetch(hash);
+        let slots = index.segments.now();
+        let Some(location) = index.keydir.first(hash) else { return Ok(None) };
+        match index.quick(&slots, location, key) {
+            Some((region, range, _)) => Ok(Some(Value::new(Arc::clone(region), range))),
+            None => self.get_slowly(hash, key),
+        }
     }
 
     /// Whether `key` has a value. Costs what [`Store::get`] does, and fails as it does.
     pub fn contains_key(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(self.inner.find(key.as_ref())?.is_some())
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// A reader: for many reads of one thread, faster than [`Store::get`].
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.clone())
+    }
+
+    /// Looks many keys up, several times as fast as one after another, because their cache misses overlap.
+    /// The values come in the order of the keys.
+    ///
+    /// Each item is an error where [`Store::get`] would have failed.
+    pub fn get_many<'a, K: AsRef<[u8]>>(&'a self, keys: &'a [K]) -> GetMany<'a, K> {
+        GetMany::new(self, keys)
+    }
+
+    /// Whether each of many keys has a value, in their order. Costs what [`Store::get_many`] does.
+    ///
+    /// # Errors
+    /// Those of [`Store::get`].
+    pub fn contains_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<bool>> {
+        let mut found = Vec::with_capacity(keys.len());
+        self.reader().get_many(keys, |_, value| found.push(value.is_some()))?;
+        Ok(found)
     }
 
     /// Gives `key` a value; readers see it when this returns. An empty value deletes the key, unless
@@ -227,6 +261,52 @@ impl Store {
     }
 }
 
+impl Store {
+    #[inline]
+    pub(crate) fn index(&self) -> &Index {
+        self.inner.index()
+    }
+
+    #[inline]
+    pub(crate) fn index_if_open(&self) -> Result<&Index> {
+        if self.inner.log.is_closed() { Err(Error::Closed) } else { Ok(self.inner.index()) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn get_slowly(&self, hash: u64, key: &[u8]) -> Result<Option<Value>> {
+        let index = self.index();
+        loop {
+            let slots = index.segments.now();
+            let look = index.find(&slots, hash, key)?;
+            if let Some(value) = self.finish(look) {
+                return Ok(value);
+            }
+        }
+    }
+
+    /// Whether what expires at this time, in microseconds since the epoch, has.
+    pub(crate) fn is_expired(&self, expires_at: u64) -> bool {
+        expires_at <= self.inner.log.clock.now()
+    }
+
+    /// The value that a look-up came to; `None` if it has to be done again.
+    #[inline]
+    pub(crate) fn finish(&self, look: Look<'_>) -> Option<Option<Value>> {
+        let hit = match look {
+            Look::Found(hit) => hit,
+            Look::Absent => return Some(None),
+            Look::Outdated => return None,
+        };
+        if let Some(at) = hit.extent.expires_at
+            && self.is_expired(at)
+        {
+            return Some(None);
+        }
+        Some(Some(Value::new(hit.region.into_owned(), hit.extent.value)))
+    }
+}
+
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store")
@@ -239,15 +319,6 @@ impl fmt::Debug for Store {
 impl Inner {
     fn index(&self) -> &Index {
         &self.log.index
-    }
-
-    #[inline]
-    fn find(&self, key: &[u8]) -> Result<Option<Hit>> {
-        if self.log.is_closed() {
-            return Err(Error::Closed);
-        }
-        let hit = self.log.index.find(key)?;
-        Ok(hit.filter(|hit| hit.extent.expires_at.is_none_or(|at| at > self.log.clock.now())))
     }
 
     fn close(&self) -> Result<()> {

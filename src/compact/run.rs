@@ -136,12 +136,9 @@ fn dead_bad_records(
     // What a bad record says of its key cannot be trusted, so its entry is looked for by place.
     let mut is_live = false;
     if !bad.is_empty() {
-        let keydir = &log.index.keydir;
-        for shard in 0..keydir.shard_count() {
-            keydir.visit_shard(shard, |location| {
-                is_live |= location.slot() == slot && bad.contains(&location.offset());
-            });
-        }
+        log.index.keydir.visit_all(|location| {
+            is_live |= location.slot() == slot && bad.contains(&location.offset());
+        });
     }
     Ok((!unreadable && !is_live).then_some(bad))
 }

@@ -95,9 +95,14 @@ impl Region {
     }
 
     /// The readable bytes from `start` on, or `None` if it lies beyond them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get_from(&self, start: usize) -> Option<&[u8]> {
-        self.get(start..self.published())
+        let published = self.published();
+        // SAFETY: as in `get`: the range ends at the published length.
+        #[expect(unsafe_code, reason = "slices of memory that grows beyond them")]
+        (start <= published).then(|| unsafe {
+            slice::from_raw_parts(self.map.as_ptr().add(start), published - start)
+        })
     }
 
     /// Asks the processor for the first bytes from `start` on, which somebody is about to read.

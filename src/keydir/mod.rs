@@ -1,44 +1,64 @@
 //! The key directory: a concurrent table from 64-bit hashes to locations.
 //!
 //! It stores no key. Two keys with one hash have two entries; the caller tells them apart by the
-//! records that the locations name. An entry is 16 bytes, whatever the key's length.
+//! records that the locations name. An entry is a 16-byte slot, whatever the key's length.
+//!
+//! Readers take no lock, wait for nobody and execute no locked instruction. They reach a page by
+//! its word, look into it, and look at the word again: if it has changed, so may have what they read,
+//! and they start over. Writers take turns.
 //!
 //! Invariants (docs/design.md, "Key directory"):
-//! - Every change of a place goes through [`KeyDirectory::change`], which sees the old and the new one.
-//! - A change that names an old location happens only if the entry is still there; whether it is
-//!   verified plays no part.
-//! - A visitor runs under the shard's lock: while it runs, no location it was shown is changed.
+//! - **K1**: every change of a place goes through [`KeyDirectory::change`], which sees the old and the
+//!   new one, and happens only if the entry is still where `old` says; whether it is verified plays no part.
+//! - An entry that is there all the while is found, also while pages are swept or rebuilt.
+//! - What a reader is shown was there at some moment since it asked.
 //!
 //! Must not know: keys, records, files.
 
+mod arena;
 mod hash;
-mod slots;
+mod page;
+mod sweep;
+#[cfg(test)]
+mod tests;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use parking_lot::RwLock;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 pub(crate) use hash::KeyHasher;
 
 use crate::location::Location;
-use slots::Slots;
-
-/// So many that growing one, which is done under its lock, takes little time.
-const SHARDS: usize = 256;
-/// A table uses a hash's low half; a shard is chosen by the top, so that neither loses entropy.
-const SHARD_SHIFT: u32 = 56;
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, fence};
+use arena::Arena;
+use page::{PAGE_SLOTS, Page, PageRef, Slot};
+use sweep::{Place, Sweep};
 
 pub(crate) struct KeyDirectory {
-    shards: Box<[Shard]>,
-    /// Entries in all shards.
+    /// The sweep that goes on.
+    sweep: AtomicPtr<Sweep>,
+    /// Entries.
     len: AtomicUsize,
+    writer: Mutex<Writer>,
 }
 
-/// Aligned so that no two locks share a cache line.
-#[repr(align(64))]
-#[derive(Default)]
-struct Shard {
-    slots: RwLock<Slots>,
+/// What a change needs.
+struct Writer {
+    arena: Arena,
+    /// **K7**: every sweep is kept while the key directory lives, because a reader may be looking at it.
+    /// All together weigh a thousandth of the pages.
+    sweeps: Vec<Arc<Sweep>>,
+    /// Of the pages of the current sweep.
+    from: Vec<Usage>,
+    to: Vec<Usage>,
+    /// Entries from which on the sweep has to go on.
+    room: usize,
+}
+
+/// How the slots of a page, and of those it links to, are used.
+#[derive(Clone, Copy, Default)]
+struct Usage {
+    entries: usize,
+    removed: usize,
 }
 
 /// What an entry is changed from.
@@ -54,8 +74,17 @@ pub(crate) enum Old {
 
 impl KeyDirectory {
     pub(crate) fn new() -> Self {
-        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        KeyDirectory { shards, len: AtomicUsize::new(0) }
+        let mut arena = Arena::default();
+        let sweep = Arc::new(Sweep::first(arena.take()));
+        let current = Arc::as_ptr(&sweep).cast_mut();
+        let (from, to) = (usages(sweep.from().len()), usages(sweep.to().len()));
+        let room = sweep.room();
+        let writer = Writer { arena, sweeps: vec![sweep], from, to, room };
+        KeyDirectory {
+            sweep: AtomicPtr::new(current),
+            len: AtomicUsize::new(0),
+            writer: Mutex::new(writer),
+        }
     }
 
     /// How many entries there are.
@@ -63,129 +92,257 @@ impl KeyDirectory {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Shows the location of every entry with this hash.
-    #[inline]
-    pub(crate) fn visit(&self, hash: u64, visitor: impl FnMut(Location)) {
-        self.shard(hash).slots.read().visit(hash, visitor);
+    /// The location of the first entry with this hash, which nearly always is the only one.
+    #[inline(always)]
+    pub(crate) fn first(&self, hash: u64) -> Option<Location> {
+        self.read(hash, |page| page.probe(hash, |_, location| ControlFlow::Break(location)))
+    }
+
+    /// The location of every entry with this hash.
+    pub(crate) fn all(&self, hash: u64) -> Vec<Location> {
+        self.read(hash, |page| {
+            let mut found = Vec::new();
+            page.probe(hash, |_, location| {
+                found.push(location);
+                ControlFlow::<()>::Continue(())
+            });
+            found
+        })
     }
 
     /// Whether an entry with this hash stands at exactly this place.
     pub(crate) fn is_at(&self, hash: u64, location: Location) -> bool {
-        self.shard(hash).slots.read().contains(hash, location)
+        self.read(hash, |page| find(page, hash, location).is_some())
     }
 
-    /// Makes use of the location of the first entry with this hash, which nearly always is the only
-    /// one, under the shard's lock.
-    #[inline]
-    pub(crate) fn first<T>(&self, hash: u64, make_use: impl FnOnce(Location) -> T) -> Option<T> {
-        self.shard(hash).slots.read().first(hash).map(make_use)
+    /// Notes that the record at `location`, if an entry is still there, has passed its check. The
+    /// caller holds the record's memory, so that no other record comes to stand there.
+    #[cold]
+    pub(crate) fn mark_verified(&self, hash: u64, location: Location) {
+        self.read(hash, |page| {
+            if let Some(slot) = find(page, hash, location) {
+                slot.verify(location);
+            }
+        });
     }
 
     /// Asks the processor for the entries of this hash, which somebody is about to look at.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
-        self.shard(hash).slots.read().prefetch(hash);
+        if let Some(page) = Sweep::load(self.sweep().word(hash)).page() {
+            self.page(page).prefetch(hash);
+        }
     }
 
     /// The one way to change an entry; `None` removes it. Answers false, having done nothing, if
     /// things are no longer as `old` says.
     pub(crate) fn change(&self, hash: u64, old: Old, new: Option<Location>) -> bool {
-        let mut slots = self.shard(hash).slots.write();
+        let mut writer = self.writer.lock();
         match (old, new) {
-            (Old::NoSuchHash, _) if slots.first(hash).is_some() => false,
+            (Old::NoSuchHash, _) if self.first(hash).is_some() => false,
             (Old::NoSuchHash | Old::NoSuchKey, None) => true,
             (Old::NoSuchHash | Old::NoSuchKey, Some(new)) => {
-                slots.insert(hash, new);
-                self.len.fetch_add(1, Ordering::Relaxed);
+                self.insert(&mut writer, hash, new);
                 true
             }
-            (Old::At(old), Some(new)) => slots.replace(hash, old, new),
-            (Old::At(old), None) => {
-                let removed = slots.remove(hash, old);
-                self.len.fetch_sub(usize::from(removed), Ordering::Relaxed);
-                removed
+            (Old::At(old), new) => self.replace(&mut writer, hash, old, new),
+        }
+    }
+
+    /// Shows every location. Changes wait now and then.
+    pub(crate) fn visit_all(&self, mut visitor: impl FnMut(Location)) {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.visit_from(from, &mut visitor);
+        }
+    }
+
+    /// Shows every location of some hashes from `from` on, and gives the hash at which
+    /// to go on, or `None` at the end. Changes wait meanwhile.
+    pub(crate) fn visit_from(&self, from: u64, visitor: impl FnMut(Location)) -> Option<u64> {
+        let _no_changes = self.writer.lock();
+        let sweep = self.sweep();
+        let place = sweep.place(from);
+        let last = sweep.last_hash(place);
+        if let Some(page) = sweep.table(place).word(place.index).page() {
+            let entries = self.page(page).entries();
+            // An old page still has the entries that the sweep has copied.
+            let entries = entries.filter(|(hash, _)| (from..=last).contains(hash));
+            entries.map(|(_, location)| location).for_each(visitor);
+        }
+        last.checked_add(1)
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn memory(&self) -> usize {
+        let writer = self.writer.lock();
+        let words = writer.sweeps.iter().map(|sweep| sweep.to().len() * size_of::<usize>());
+        writer.arena.memory() + words.sum::<usize>()
+    }
+
+    fn insert(&self, writer: &mut Writer, hash: u64, location: Location) {
+        while self.len() >= writer.room {
+            self.step(writer);
+        }
+        let sweep = self.sweep();
+        let place = sweep.place(hash);
+        let usage = *writer.usage(place);
+        if usage.removed > PAGE_SLOTS / 16 && usage.entries + usage.removed > PAGE_SLOTS * 7 / 8 {
+            self.rebuild(writer, place);
+        }
+        if let Some(page) = sweep.table(place).word(place.index).page() {
+            let took_removed = self.fill(&mut writer.arena, page, hash, location);
+            let usage = writer.usage(place);
+            usage.entries += 1;
+            usage.removed = usage.removed.saturating_sub(usize::from(took_removed));
+        }
+        self.len.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn replace(
+        &self,
+        writer: &mut Writer,
+        hash: u64,
+        old: Location,
+        new: Option<Location>,
+    ) -> bool {
+        let Some(slot) = self.read(hash, |page| find(page, hash, old)) else { return false };
+        slot.set(new);
+        if new.is_none() {
+            let usage = writer.usage(self.sweep().place(hash));
+            usage.entries = usage.entries.saturating_sub(1);
+            usage.removed += 1;
+            self.len.fetch_sub(1, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Puts an entry into a page or one that it links to; answers whether it took the slot of a
+    /// removed one.
+    fn fill(&self, arena: &mut Arena, page: PageRef, hash: u64, location: Location) -> bool {
+        let page = self.page(page);
+        loop {
+            if let Some(slot) = page.vacancy(hash) {
+                let took_removed = !slot.is_empty();
+                slot.fill(hash, location);
+                return took_removed;
+            }
+            page.extend(arena.take());
+        }
+    }
+
+    /// Fills the next new page and lets it count.
+    fn step(&self, writer: &mut Writer) {
+        let sweep = self.sweep();
+        if let Some((new, old)) = sweep.next_step() {
+            let page = writer.arena.take();
+            for old in old {
+                let moved = self.copy(writer, Place { is_new: false, index: old }, page, |hash| {
+                    sweep.is_of(hash, new)
+                });
+                writer.to[new].entries += moved;
+                // What stays behind there is no entry any more.
+                writer.from[old].entries = writer.from[old].entries.saturating_sub(moved);
+                writer.from[old].removed += moved;
+            }
+            for page in sweep.advance(page) {
+                writer.arena.give_back(page);
+            }
+        } else {
+            let next = Arc::new(sweep.next());
+            writer.from = std::mem::replace(&mut writer.to, usages(next.to().len()));
+            self.sweep.store(Arc::as_ptr(&next).cast_mut(), Ordering::Release);
+            writer.sweeps.push(next);
+        }
+        writer.room = self.sweep().room();
+    }
+
+    /// Replaces a page by one without removed entries.
+    fn rebuild(&self, writer: &mut Writer, place: Place) {
+        let sweep = self.sweep();
+        let page = writer.arena.take();
+        let entries = self.copy(writer, place, page, |hash| sweep.place(hash) == place);
+        let table = sweep.table(place);
+        let old = table.word(place.index).page();
+        table.set(place.index, page);
+        old.into_iter().for_each(|old| writer.arena.give_back(old));
+        *writer.usage(place) = Usage { entries, removed: 0 };
+    }
+
+    /// Copies entries of some hashes to another page, and counts them.
+    fn copy(
+        &self,
+        writer: &mut Writer,
+        from: Place,
+        to: PageRef,
+        is_wanted: impl Fn(u64) -> bool,
+    ) -> usize {
+        let mut copied = 0;
+        if let Some(page) = self.sweep().table(from).word(from.index).page() {
+            for (hash, location) in self.page(page).entries().filter(|(hash, _)| is_wanted(*hash)) {
+                self.fill(&mut writer.arena, to, hash, location);
+                copied += 1;
+            }
+        }
+        copied
+    }
+
+    /// Looks into the page of a hash, until nothing has come between.
+    #[inline(always)]
+    fn read<'a, T>(&'a self, hash: u64, look: impl Fn(&'a Page) -> T) -> T {
+        loop {
+            let word = self.sweep().word(hash);
+            let seen = Sweep::load(word);
+            // Null when the sweep has just gone past: then it is seen there next time.
+            if let Some(page) = seen.page() {
+                let found = look(self.page(page));
+                fence(Ordering::Acquire);
+                if Sweep::is_still(word, seen) {
+                    return found;
+                }
             }
         }
     }
 
-    /// Notes that the record at `location`, if an entry is still there, has passed its check.
-    #[cold]
-    pub(crate) fn mark_verified(&self, hash: u64, location: Location) {
-        self.shard(hash).slots.write().replace(hash, location, location.verified());
-    }
-
-    /// How many shards there are, for [`KeyDirectory::visit_shard`].
-    pub(crate) fn shard_count(&self) -> usize {
-        self.shards.len()
-    }
-
-    /// Shows every location in one shard.
-    pub(crate) fn visit_shard(&self, shard: usize, visitor: impl FnMut(Location)) {
-        if let Some(shard) = self.shards.get(shard) {
-            shard.slots.read().visit_all(visitor);
+    #[inline(always)]
+    fn sweep(&self) -> &Sweep {
+        let sweep = self.sweep.load(Ordering::Acquire);
+        // SAFETY: it is the address of one of the writer's sweeps, which live as long as this (K7),
+        // and was stored after the sweep had been made.
+        #[expect(unsafe_code, reason = "the current sweep is reached by address")]
+        unsafe {
+            &*sweep
         }
     }
 
-    /// Bytes of memory that the tables take.
-    pub(crate) fn memory(&self) -> usize {
-        let tables = self.shards.iter().map(|shard| shard.slots.read().memory());
-        tables.sum::<usize>() + size_of_val(&*self.shards)
-    }
-
-    #[inline]
-    fn shard(&self, hash: u64) -> &Shard {
-        &self.shards[(hash >> SHARD_SHIFT) as usize % SHARDS]
+    #[inline(always)]
+    fn page(&self, page: PageRef) -> &Page {
+        // SAFETY: the page is one of this key directory's arena, which lives as long (K5).
+        #[expect(unsafe_code, reason = "pages are reached by address")]
+        unsafe {
+            page.get()
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::location::SegmentSlot;
-
-    fn at(offset: u64) -> Location {
-        Location::new(SegmentSlot::from_index(0).unwrap(), offset).unwrap()
+impl Writer {
+    fn usage(&mut self, place: Place) -> &mut Usage {
+        let usages = if place.is_new { &mut self.to } else { &mut self.from };
+        &mut usages[place.index]
     }
+}
 
-    fn places(keydir: &KeyDirectory, hash: u64) -> Vec<u64> {
-        let mut found = Vec::new();
-        keydir.visit(hash, |location| found.push(location.offset()));
-        found.sort_unstable();
-        found
-    }
+fn usages(pages: usize) -> Vec<Usage> {
+    vec![Usage::default(); pages]
+}
 
-    #[test]
-    fn entries_of_one_hash_live_side_by_side() {
-        let keydir = KeyDirectory::new();
-        assert!(keydir.change(7, Old::NoSuchKey, Some(at(1))));
-        assert!(keydir.change(7, Old::NoSuchKey, Some(at(2))));
-        assert!(!keydir.change(7, Old::NoSuchHash, Some(at(3))));
-        assert!(keydir.change(8, Old::NoSuchHash, Some(at(3))));
-        assert_eq!(places(&keydir, 7), [1, 2]);
-        assert!(keydir.change(7, Old::At(at(1)), None));
-        assert_eq!((places(&keydir, 7), places(&keydir, 8)), (vec![2], vec![3]));
-        assert_eq!(keydir.len(), 2);
-    }
-
-    #[test]
-    fn a_change_from_a_place_that_the_entry_has_left_does_nothing() {
-        let keydir = KeyDirectory::new();
-        keydir.change(7, Old::NoSuchKey, Some(at(1)));
-        assert!(keydir.change(7, Old::At(at(1)), Some(at(2))));
-        assert!(!keydir.change(7, Old::At(at(1)), Some(at(3))));
-        assert!(!keydir.change(7, Old::At(at(1)), None));
-        assert_eq!((places(&keydir, 7), keydir.len()), (vec![2], 1));
-    }
-
-    #[test]
-    fn whether_it_is_verified_does_not_make_it_another_place() {
-        let keydir = KeyDirectory::new();
-        keydir.change(7, Old::NoSuchKey, Some(at(1)));
-        keydir.mark_verified(7, at(1));
-        keydir.visit(7, |location| assert!(location.is_verified()));
-        assert!(keydir.is_at(7, at(1)));
-        assert!(keydir.change(7, Old::At(at(1)), Some(at(2))));
-        keydir.mark_verified(7, at(1));
-        keydir.visit(7, |location| assert!(!location.is_verified()));
-    }
+/// The slot of the entry that stands at a place.
+fn find(page: &Page, hash: u64, location: Location) -> Option<&Slot> {
+    page.probe(hash, |slot, found| {
+        if found.is_same_place(location) {
+            ControlFlow::Break(slot)
+        } else {
+            ControlFlow::Continue(())
+        }
+    })
 }

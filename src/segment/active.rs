@@ -13,6 +13,7 @@
 //!   file beyond `flushed` is cut off before anything else is written or the segment is sealed; no
 //!   reader looks there.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,13 +66,14 @@ pub(crate) struct Appended {
 impl Buffer {
     /// Finds what was not in `mapping` a moment ago: in the chunk or, flushed since, in the mapping.
     #[cold]
-    pub(super) fn pin(&self, mapping: &Arc<Region>, offset: u64) -> Pin {
+    pub(super) fn pin<'t>(&self, mapping: &'t Arc<Region>, offset: u64) -> Pin<'t> {
         let chunk = self.chunk.lock();
         match &*chunk {
             Some(region) if offset >= mapping.published() as u64 && offset >= region.base() => {
-                Pin { start: (offset - region.base()) as usize, region: Arc::clone(region) }
+                let start = (offset - region.base()) as usize;
+                Pin { region: Cow::Owned(Arc::clone(region)), start }
             }
-            _ => Pin { start: offset as usize, region: Arc::clone(mapping) },
+            _ => Pin { region: Cow::Borrowed(mapping), start: offset as usize },
         }
     }
 }

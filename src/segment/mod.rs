@@ -10,12 +10,13 @@ mod active;
 pub(crate) mod scan;
 mod table;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use active::{Active, Buffer};
-pub(crate) use table::Table;
+pub(crate) use table::{Slots, Table};
 
 use crate::error::{Damage, Error, Result};
 use crate::fs::{File, Fs, Region};
@@ -70,13 +71,19 @@ impl Usage {
     }
 }
 
-/// A record's place in memory: it begins at byte `start` of `region`.
-pub(crate) struct Pin {
-    pub(crate) region: Arc<Region>,
+/// A record's place in memory: it begins at byte `start` of `region`, which whoever holds the table
+/// of segments has, or which is held here.
+pub(crate) struct Pin<'t> {
+    pub(crate) region: Cow<'t, Arc<Region>>,
     pub(crate) start: usize,
 }
 
-impl Pin {
+impl Pin<'_> {
+    /// One that holds its region by itself.
+    pub(crate) fn into_owned(self) -> Pin<'static> {
+        Pin { region: Cow::Owned(self.region.into_owned()), start: self.start }
+    }
+
     /// The offset of the record in its file.
     pub(crate) fn offset(&self) -> u64 {
         self.region.base() + self.start as u64
@@ -121,6 +128,11 @@ impl Segment {
         Ok(Segment { id, region, buffer: None, usage: Arc::default() })
     }
 
+    #[inline]
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        &self.region
+    }
+
     pub(crate) fn id(&self) -> SegmentId {
         self.id
     }
@@ -142,18 +154,22 @@ impl Segment {
         self.region.get_from(0).unwrap_or_default()
     }
 
-    /// Holds the memory in which the record at `offset` lies. The active segment is looked at in
-    /// its mapping first; only what is not there yet takes the buffer's lock.
+    /// The memory in which the record at `offset` lies, asked for from the processor. The active segment
+    /// is looked at in its mapping first; only what is not there yet takes the buffer's lock.
     #[inline]
-    pub(crate) fn pin(&self, offset: u64) -> Pin {
+    pub(crate) fn pin(&self, offset: u64) -> Pin<'_> {
+        self.prefetch(offset);
         match &self.buffer {
             Some(buffer) if offset >= self.region.published() as u64 => {
                 buffer.pin(&self.region, offset)
             }
-            _ => {
-                self.region.prefetch(offset as usize);
-                Pin { region: Arc::clone(&self.region), start: offset as usize }
-            }
+            _ => Pin { region: Cow::Borrowed(&self.region), start: offset as usize },
         }
+    }
+
+    /// Asks the processor for the record at `offset`.
+    #[inline]
+    pub(crate) fn prefetch(&self, offset: u64) {
+        self.region.prefetch(offset as usize);
     }
 }

@@ -1,22 +1,41 @@
 //! The table of segments: which segment the slot of a location means.
 //!
 //! Invariants (docs/design.md, "Key directory"):
-//! - A location in the key directory names a slot that is taken; who reads one under its shard's
-//!   lock and pins the segment before letting go of the lock always finds it.
+//! - **K2**: a location in the key directory names a slot that is taken. Who first takes a [`Slots`] and
+//!   then looks into the key directory finds the segment there, or no segment because it came
+//!   later: then a newer `Slots` has it.
 //! - [`Table::retire`] is the one gate through which a segment leaves; no location may name it then.
-//! - A slot is used again only when nobody holds the memory of the segment that was in it. So who
-//!   keeps a location beyond the lock and holds the memory never meets another segment there.
+//! - **K3**: a slot is used again only when nobody holds memory of the segment that was in it, nor a
+//!   [`Slots`] in which it is. So who holds either never meets another segment there.
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
-use super::{Pin, Segment};
-use crate::location::{Location, SegmentSlot};
+use super::Segment;
+use crate::location::SegmentSlot;
 
-type Slots = Vec<Option<Arc<Segment>>>;
+/// The segments at one moment, kept alive.
+#[derive(Clone, Default)]
+pub(crate) struct Slots {
+    segments: Vec<Option<Arc<Segment>>>,
+}
+
+impl Slots {
+    #[inline]
+    pub(crate) fn get(&self, slot: SegmentSlot) -> Option<&Arc<Segment>> {
+        self.segments.get(slot.index())?.as_ref()
+    }
+
+    fn put(&mut self, slot: SegmentSlot, segment: Option<Arc<Segment>>) {
+        if self.segments.len() <= slot.index() {
+            self.segments.resize(slot.index() + 1, None);
+        }
+        self.segments[slot.index()] = segment;
+    }
+}
 
 pub(crate) struct Table {
     slots: ArcSwap<Slots>,
@@ -66,9 +85,9 @@ impl Table {
         for segment in segments {
             let slot = match free.next() {
                 Some(slot) => slot,
-                None => SegmentSlot::from_index(slots.len())?,
+                None => SegmentSlot::from_index(slots.segments.len())?,
             };
-            put(&mut slots, slot, Some(segment));
+            slots.put(slot, Some(segment));
             given.push(slot);
         }
         retired.retain(|leaving| !given.contains(&leaving.slot));
@@ -94,25 +113,34 @@ impl Table {
     }
 
     pub(crate) fn get(&self, slot: SegmentSlot) -> Option<Arc<Segment>> {
-        self.slots.load().get(slot.index())?.clone()
+        self.slots.load().get(slot).cloned()
+    }
+
+    /// The segments as they are, for one look-up.
+    #[inline]
+    pub(crate) fn now(&self) -> Guard<Arc<Slots>> {
+        self.slots.load()
+    }
+
+    /// The segments as they are, for keeping.
+    pub(crate) fn snapshot(&self) -> Arc<Slots> {
+        self.slots.load_full()
+    }
+
+    /// Whether nothing has changed since.
+    pub(crate) fn is_now(&self, slots: &Slots) -> bool {
+        std::ptr::eq(&**self.slots.load(), slots)
     }
 
     /// All segments with their slots, in id order.
     pub(crate) fn list(&self) -> Vec<(SegmentSlot, Arc<Segment>)> {
         let slots = self.slots.load();
-        let taken = slots.iter().enumerate().filter_map(|(index, segment)| {
+        let taken = slots.segments.iter().enumerate().filter_map(|(index, segment)| {
             Some((SegmentSlot::from_index(index)?, Arc::clone(segment.as_ref()?)))
         });
         let mut list: Vec<_> = taken.collect();
         list.sort_by_key(|(_, segment)| segment.id());
         list
-    }
-
-    /// Holds the memory of the record at `location`, which an entry of the key directory names now.
-    #[inline]
-    pub(crate) fn pin(&self, location: Location) -> Option<Pin> {
-        let slots = self.slots.load();
-        Some(slots.get(location.slot().index())?.as_ref()?.pin(location.offset()))
     }
 
     pub(crate) fn retired(&self) -> Retired {
@@ -126,14 +154,7 @@ impl Table {
 
     fn put(&self, slot: SegmentSlot, segment: Option<Arc<Segment>>) {
         let mut slots = Slots::clone(&self.slots.load());
-        put(&mut slots, slot, segment);
+        slots.put(slot, segment);
         self.slots.store(Arc::new(slots));
     }
-}
-
-fn put(slots: &mut Slots, slot: SegmentSlot, segment: Option<Arc<Segment>>) {
-    if slots.len() <= slot.index() {
-        slots.resize(slot.index() + 1, None);
-    }
-    slots[slot.index()] = segment;
 }

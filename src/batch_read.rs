@@ -1,0 +1,56 @@
+//! Looking many keys up in stages, so that their cache misses overlap: first all slots are asked
+//! for, then all slots read and all records asked for, then all records compared.
+
+use crate::error::Result;
+use crate::index::{Index, Look};
+use crate::location::Location;
+use crate::segment::Slots;
+
+/// Keys in a batch: more misses than the processor can have under way at a time.
+pub(crate) const LEN: usize = 64;
+
+/// Keys that have been asked for, at most [`LEN`].
+pub(crate) struct Asked {
+    hashes: [u64; LEN],
+    locations: [Option<Location>; LEN],
+}
+
+impl Asked {
+    #[inline]
+    pub(crate) fn new<K: AsRef<[u8]>>(index: &Index, slots: &Slots, keys: &[K]) -> Self {
+        let mut asked = Asked { hashes: [0; LEN], locations: [None; LEN] };
+        for (hash, key) in asked.hashes.iter_mut().zip(keys) {
+            *hash = index.hash(key.as_ref());
+            index.keydir.prefetch(*hash);
+        }
+        for (location, &hash) in asked.locations.iter_mut().zip(&asked.hashes).take(keys.len()) {
+            *location = index.keydir.first(hash);
+            if let Some(location) = *location
+                && let Some(segment) = slots.get(location.slot())
+            {
+                segment.prefetch(location.offset());
+            }
+        }
+        asked
+    }
+
+    #[inline]
+    pub(crate) fn hash(&self, n: usize) -> u64 {
+        self.hashes[n]
+    }
+
+    /// What became of the `n`th key, among the same segments.
+    #[inline]
+    pub(crate) fn look<'t>(
+        &self,
+        index: &Index,
+        slots: &'t Slots,
+        n: usize,
+        key: &[u8],
+    ) -> Result<Look<'t>> {
+        match self.locations[n] {
+            Some(location) => index.find_at(slots, self.hashes[n], key, location),
+            None => Ok(Look::Absent),
+        }
+    }
+}

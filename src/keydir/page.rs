@@ -1,0 +1,251 @@
+//! A page of the key directory: an open-addressing table of a fixed number of 16-byte slots.
+//!
+//! Slots lie in lines, one to a cache line; a hash's home line follows from its low 32 bits, and a
+//! probe goes on from line to line until it meets an empty slot. A page of which every slot is
+//! taken goes on in another, to which it has a link.
+//!
+//! Invariants (docs/design.md, "Key directory"):
+//! - **K5**: a page's memory is never given back while the key directory lives. It may be cleared and
+//!   used for other hashes while a reader still looks at it: the reader finds out afterwards.
+//! - A slot's hash is stored before its location: who sees the location sees its hash. Slots of a
+//!   line are taken in their order.
+//! - No slot becomes empty again while the page is in use: a removed entry's stays, marked, and a
+//!   later entry may take it. So between an entry's home and its slot no slot is empty.
+//! - One writer at a time changes a page, but for the verified bit of a location, which anybody sets
+//!   by compare-exchange.
+
+use std::ops::ControlFlow;
+use std::ptr::{self, NonNull};
+
+use crate::location::Location;
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+
+/// Bytes of a page, and its alignment: the bits of its address that a page word uses otherwise are 0.
+pub(super) const PAGE_LEN: usize = 64 << 10;
+/// Slots in a line: four fill a cache line. Models are kept small.
+const LINE_SLOTS: usize = if cfg!(loom) { 2 } else { 4 };
+/// Lines in a page; the rest of it holds the link. Few in tests, so that they meet every case.
+const LINES: usize = if cfg!(loom) {
+    1
+} else if cfg!(test) {
+    3
+} else {
+    PAGE_LEN / 64 - 1
+};
+/// Slots in a page.
+pub(super) const PAGE_SLOTS: usize = LINES * LINE_SLOTS;
+
+/// The location of a slot that was never used: it ends a probe.
+const EMPTY: u64 = 0;
+/// The location of a slot whose entry was removed.
+const REMOVED: u64 = 1;
+
+#[repr(C, align(65536))]
+pub(super) struct Page {
+    lines: [Line; LINES],
+    /// Where entries are that found no slot here, or null.
+    link: AtomicPtr<Page>,
+}
+
+const _: () = assert!(size_of::<Page>() == PAGE_LEN);
+
+#[repr(C, align(64))]
+struct Line {
+    slots: [Slot; LINE_SLOTS],
+}
+
+/// Zero bytes are an empty slot.
+#[repr(C)]
+pub(super) struct Slot {
+    hash: AtomicU64,
+    location: AtomicU64,
+}
+
+/// A page, wherever it is kept. Only [`super::arena::Arena`] makes them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct PageRef(NonNull<Page>);
+
+// SAFETY: it is the address of a `Page`, which is `Sync`, being all atomics.
+#[expect(unsafe_code, reason = "an address is not Send by itself")]
+unsafe impl Send for PageRef {}
+
+impl PageRef {
+    #[inline]
+    pub(super) fn new(page: NonNull<Page>) -> Self {
+        PageRef(page)
+    }
+
+    #[inline]
+    pub(super) fn as_ptr(self) -> *mut Page {
+        self.0.as_ptr()
+    }
+
+    /// # Safety
+    /// The key directory that the page belongs to outlives `'a` (K5).
+    #[expect(unsafe_code, reason = "pages are reached by address")]
+    #[inline]
+    pub(super) unsafe fn get<'a>(self) -> &'a Page {
+        // SAFETY: by K5 and the caller's promise the page is mapped and initialised for 'a; all of
+        // it is atomics, so sharing it is sound whoever writes to it.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Slot {
+    /// Fills a slot that is empty or whose entry was removed.
+    pub(super) fn fill(&self, hash: u64, location: Location) {
+        self.hash.store(hash, Ordering::Relaxed);
+        self.location.store(location.bits(), Ordering::Release);
+    }
+
+    /// Lets the entry name another place, or removes it.
+    pub(super) fn set(&self, location: Option<Location>) {
+        let bits = location.map_or(REMOVED, Location::bits);
+        self.location.store(bits, Ordering::Release);
+    }
+
+    /// Notes that the record there has passed its check, if it is still there.
+    pub(super) fn verify(&self, location: Location) {
+        let (from, to) = (location.bits(), location.verified().bits());
+        // Failing means that a writer was faster, or another reader.
+        let _ = self.location.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.location.load(Ordering::Relaxed) == EMPTY
+    }
+
+    fn entry(&self) -> Option<(u64, Location)> {
+        let location = Location::from_bits(self.location.load(Ordering::Acquire))?;
+        Some((self.hash.load(Ordering::Relaxed), location))
+    }
+}
+
+impl Line {
+    /// Which slots have this hash, as bits, and whether a probe ends here: slots of a line are taken in
+    /// their order, so that the last one tells. Without a branch: which slot it is cannot be
+    /// foreseen, and a wrong guess is found out only when the line has come from memory; until then
+    /// everything done ahead would be in vain.
+    #[inline(always)]
+    fn look(&self, hash: u64) -> (u32, bool) {
+        let mut matches = 0;
+        for (n, slot) in self.slots.iter().enumerate() {
+            matches |= u32::from(slot.hash.load(Ordering::Relaxed) == hash) << n;
+        }
+        let is_last = self.slots[LINE_SLOTS - 1].location.load(Ordering::Acquire) == EMPTY;
+        (matches, is_last)
+    }
+}
+
+impl Page {
+    #[cfg(loom)]
+    pub(super) fn empty() -> Self {
+        let slot = || Slot { hash: AtomicU64::new(0), location: AtomicU64::new(EMPTY) };
+        let line = || Line { slots: std::array::from_fn(|_| slot()) };
+        Page { lines: std::array::from_fn(|_| line()), link: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// Shows the entries of this hash until one is enough.
+    #[inline(always)]
+    pub(super) fn probe<'a, B>(
+        &'a self,
+        hash: u64,
+        mut visitor: impl FnMut(&'a Slot, Location) -> ControlFlow<B>,
+    ) -> Option<B> {
+        let mut page = self;
+        loop {
+            let mut at = home(hash);
+            for _ in 0..LINES {
+                let line = &page.lines[at];
+                let (mut matches, is_last) = line.look(hash);
+                while matches != 0 {
+                    let slot = &line.slots[matches.trailing_zeros() as usize % LINE_SLOTS];
+                    let location = slot.location.load(Ordering::Acquire);
+                    if let Some(location) = Location::from_bits(location)
+                        && let ControlFlow::Break(found) = visitor(slot, location)
+                    {
+                        return Some(found);
+                    }
+                    matches &= matches - 1;
+                }
+                if is_last {
+                    return None;
+                }
+                at = after(at);
+            }
+            page = page.linked()?;
+        }
+    }
+
+    /// The first slot that an entry of this hash may take; none if all are taken.
+    pub(super) fn vacancy(&self, hash: u64) -> Option<&Slot> {
+        let mut page = self;
+        loop {
+            let mut at = home(hash);
+            for _ in 0..LINES {
+                let mut slots = page.lines[at].slots.iter();
+                if let Some(slot) = slots.find(|slot| slot.entry().is_none()) {
+                    return Some(slot);
+                }
+                at = after(at);
+            }
+            page = page.linked()?;
+        }
+    }
+
+    /// Every entry, in no order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (u64, Location)> {
+        self.chain()
+            .flat_map(|page| &page.lines)
+            .flat_map(|line| &line.slots)
+            .filter_map(Slot::entry)
+    }
+
+    /// Asks the processor for the line where this hash belongs.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        crate::fs::prefetch(&self.lines[home(hash)]);
+    }
+
+    /// Empties a page that is in use no more.
+    pub(super) fn clear(&self) {
+        for slot in self.lines.iter().flat_map(|line| &line.slots) {
+            slot.location.store(EMPTY, Ordering::Relaxed);
+        }
+        self.link.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// Lets the chain of pages that begins here go on in `next`, which is empty.
+    pub(super) fn extend(&self, next: PageRef) {
+        let last = self.chain().last().unwrap_or(self);
+        last.link.store(next.as_ptr(), Ordering::Release);
+    }
+
+    pub(super) fn link(&self) -> Option<PageRef> {
+        NonNull::new(self.link.load(Ordering::Acquire)).map(PageRef)
+    }
+
+    fn chain(&self) -> impl Iterator<Item = &Page> {
+        std::iter::successors(Some(self), |page| page.linked())
+    }
+
+    /// Out of line: pages that overflow are as rare as the hash is good.
+    #[cold]
+    #[inline(never)]
+    fn linked(&self) -> Option<&Page> {
+        let page = self.link()?;
+        // SAFETY: both pages belong to one key directory, which lives as long as this borrow (K5).
+        #[expect(unsafe_code, reason = "pages are reached by address")]
+        Some(unsafe { page.get() })
+    }
+}
+
+#[inline]
+fn home(hash: u64) -> usize {
+    (((hash & u64::from(u32::MAX)) * LINES as u64) >> 32) as usize
+}
+
+#[inline]
+fn after(line: usize) -> usize {
+    if line + 1 == LINES { 0 } else { line + 1 }
+}

@@ -1,0 +1,226 @@
+//! Which page a hash is in, while the number of pages grows.
+//!
+//! Pages hold equal ranges of hashes in ascending order. The step from one number of pages to the
+//! next, by an eighth, is a sweep: from the highest range down, the new pages are filled one at a time
+//! from the one or two old ones that held their hashes. Below the frontier the old pages count, from
+//! it on the new ones. So the load stays the same at every number of entries, and no change waits
+//! for more than a page.
+//!
+//! Invariants:
+//! - **K6**: a page word changes whenever its page is replaced, and is null once its page is no
+//!   longer to be looked at. It never comes back to an earlier value: versions see to that.
+//! - A new page is in its word before the frontier moves to it; the frontier moves before an old word
+//!   becomes null.
+
+use std::ptr::NonNull;
+
+use super::page::{PAGE_LEN, PAGE_SLOTS, Page, PageRef};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
+
+/// Of the slots of the pages, so many hundredths are to be used: more makes probes long, less makes
+/// an entry cost more than 24 bytes.
+const LOAD_PERCENT: usize = 74;
+
+/// The step from one number of pages to the next.
+pub(super) struct Sweep {
+    /// The old one and the new one.
+    tables: [PageTable; 2],
+    /// The first new page that counts.
+    frontier: AtomicUsize,
+}
+
+/// The pages of all hashes, in ascending order of hashes.
+pub(super) struct PageTable {
+    words: std::sync::Arc<[AtomicPtr<Page>]>,
+}
+
+/// What stands in a [`PageTable`]: a page's address, with a version in the bits that no address uses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Word(*mut Page);
+
+/// Bits of a word above every address that a process is given.
+const HIGH_SHIFT: u32 = 48;
+const LOW_MASK: usize = PAGE_LEN - 1;
+const HIGH_MASK: usize = usize::MAX << HIGH_SHIFT;
+
+/// A page that counts: in which table, and where.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    pub(super) is_new: bool,
+    pub(super) index: usize,
+}
+
+impl Word {
+    const NONE: Word = Word(std::ptr::null_mut());
+
+    fn new(page: PageRef, version: u32) -> Self {
+        let (low, high) = (version & 0xFFFF, version >> 16);
+        Word(page.as_ptr().map_addr(|address| {
+            debug_assert_eq!(address & (LOW_MASK | HIGH_MASK), 0);
+            address | low as usize | (high as usize) << HIGH_SHIFT
+        }))
+    }
+
+    #[inline]
+    pub(super) fn page(self) -> Option<PageRef> {
+        let page = self.0.map_addr(|address| address & !(LOW_MASK | HIGH_MASK));
+        NonNull::new(page).map(PageRef::new)
+    }
+
+    fn version(self) -> u32 {
+        let address = self.0.addr();
+        (address & LOW_MASK) as u32 | ((address >> HIGH_SHIFT) as u32) << 16
+    }
+}
+
+impl PageTable {
+    fn new(len: usize) -> Self {
+        let word = || AtomicPtr::new(Word::NONE.0);
+        PageTable { words: std::iter::repeat_with(word).take(len).collect() }
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    #[inline]
+    fn index(&self, hash: u64) -> usize {
+        index(hash, self.len())
+    }
+
+    /// The lowest hash of a page.
+    fn first_hash(&self, page: usize) -> u128 {
+        ((page as u128) << 64).div_ceil(self.len() as u128)
+    }
+
+    /// Puts a page where there was none, or another.
+    pub(super) fn set(&self, index: usize, page: PageRef) {
+        let version = self.word(index).version().wrapping_add(1);
+        self.words[index].store(Word::new(page, version).0, Ordering::Release);
+    }
+
+    /// Takes the page out, for good.
+    fn close(&self, index: usize) -> Option<PageRef> {
+        let page = self.word(index).page();
+        self.words[index].store(Word::NONE.0, Ordering::Release);
+        page
+    }
+
+    pub(super) fn word(&self, index: usize) -> Word {
+        Word(self.words[index].load(Ordering::Acquire))
+    }
+
+    fn again(&self) -> Self {
+        PageTable { words: std::sync::Arc::clone(&self.words) }
+    }
+}
+
+impl Sweep {
+    /// The sweep of a key directory of one page.
+    pub(super) fn first(page: PageRef) -> Self {
+        let from = PageTable::new(1);
+        from.set(0, page);
+        Self::starting(from)
+    }
+
+    /// The one to begin when this one is over.
+    pub(super) fn next(&self) -> Self {
+        Self::starting(self.to().again())
+    }
+
+    fn starting(from: PageTable) -> Self {
+        let to = PageTable::new(from.len() + (from.len() / 8).max(1));
+        let frontier = AtomicUsize::new(to.len());
+        Sweep { tables: [from, to], frontier }
+    }
+
+    #[inline]
+    pub(super) fn from(&self) -> &PageTable {
+        &self.tables[0]
+    }
+
+    #[inline]
+    pub(super) fn to(&self) -> &PageTable {
+        &self.tables[1]
+    }
+
+    #[inline]
+    pub(super) fn frontier(&self) -> usize {
+        self.frontier.load(Ordering::Acquire)
+    }
+
+    /// How many entries the pages are to hold before the next step.
+    pub(super) fn room(&self) -> usize {
+        let (from, to, frontier) = (self.from().len(), self.to().len(), self.frontier());
+        // In units of the `to.len()`th part of a slot.
+        let slots = PAGE_SLOTS as u128 * ((to - frontier) * to + frontier * from) as u128;
+        (slots * LOAD_PERCENT as u128 / (100 * to as u128)) as usize
+    }
+
+    /// The word of the page that holds a hash.
+    #[inline(always)]
+    pub(super) fn word(&self, hash: u64) -> &AtomicPtr<Page> {
+        // Without a branch: which side a hash is on cannot be foreseen.
+        let side = usize::from(self.to().index(hash) >= self.frontier());
+        let table = &self.tables[side];
+        &table.words[table.index(hash)]
+    }
+
+    #[inline]
+    pub(super) fn load(word: &AtomicPtr<Page>) -> Word {
+        Word(word.load(Ordering::Acquire))
+    }
+
+    /// Whether a word is what it was when a page was reached by it. To be asked behind a fence.
+    #[inline]
+    pub(super) fn is_still(word: &AtomicPtr<Page>, seen: Word) -> bool {
+        word.load(Ordering::Relaxed) == seen.0
+    }
+
+    pub(super) fn place(&self, hash: u64) -> Place {
+        let index = self.to().index(hash);
+        let is_new = index >= self.frontier();
+        Place { is_new, index: if is_new { index } else { self.from().index(hash) } }
+    }
+
+    pub(super) fn table(&self, place: Place) -> &PageTable {
+        &self.tables[usize::from(place.is_new)]
+    }
+
+    /// The last hash for which the page at `place` counts.
+    pub(super) fn last_hash(&self, place: Place) -> u64 {
+        let end = self.table(place).first_hash(place.index + 1);
+        let end = if place.is_new { end } else { end.min(self.to().first_hash(self.frontier())) };
+        (end - 1) as u64
+    }
+
+    /// The new page that the next step fills, and the old ones that hold its hashes.
+    pub(super) fn next_step(&self) -> Option<(usize, std::ops::RangeInclusive<usize>)> {
+        let new = self.frontier().checked_sub(1)?;
+        let first = self.from().index(self.to().first_hash(new) as u64);
+        let last = self.from().index((self.to().first_hash(new + 1) - 1) as u64);
+        Some((new, first..=last))
+    }
+
+    /// Whether a hash is one of a new page's.
+    pub(super) fn is_of(&self, hash: u64, new: usize) -> bool {
+        self.to().index(hash) == new
+    }
+
+    /// Lets the new page at the frontier count, and gives the old ones that none need any more.
+    pub(super) fn advance(&self, page: PageRef) -> Vec<PageRef> {
+        let Some((new, old)) = self.next_step() else { return Vec::new() };
+        self.to().set(new, page);
+        self.frontier.store(new, Ordering::Release);
+        let start = self.to().first_hash(new);
+        let is_over = |&old: &usize| self.from().first_hash(old) >= start;
+        old.filter(is_over).filter_map(|old| self.from().close(old)).collect()
+    }
+}
+
+/// Which of `len` equal ranges of hashes this one is in.
+#[inline(always)]
+fn index(hash: u64, len: usize) -> usize {
+    ((u128::from(hash) * len as u128) >> 64) as usize
+}
