@@ -114,6 +114,24 @@ pub enum Error {
         max: usize,
     },
 
+    /// No record can align a value so.
+    #[error("cannot align to {found} bytes: choose a power of two from 1 to {max}")]
+    InvalidAlignment {
+        /// What was asked for, or what the type needs, in bytes.
+        found: usize,
+        /// The limit in bytes, [`crate::record::MAX_ALIGN`].
+        max: usize,
+    },
+
+    /// Bytes cannot be seen as the type that was asked for. They are as they were written.
+    #[error("cannot view the bytes as {type_name}: {misfit}")]
+    View {
+        /// The type's name.
+        type_name: &'static str,
+        /// What was expected, what was found, and what to do.
+        misfit: Misfit,
+    },
+
     /// An option's value is out of its range.
     #[error("option {option}: {found} is out of range: choose {expected}")]
     InvalidOption {
@@ -164,6 +182,41 @@ impl Error {
         let path = path.into();
         move |source| Error::Io { action, path, source }
     }
+}
+
+/// Why bytes cannot be seen as a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misfit {
+    /// They are not as many as the type has.
+    #[error("expected {expected} bytes, found {found}; view them as the type that was put")]
+    Size {
+        /// The type's size in bytes.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// They are no whole number of elements.
+    #[error(
+        "expected a multiple of {expected} bytes, found {found}; view them as the type that was put"
+    )]
+    ElementSize {
+        /// An element's size in bytes.
+        expected: usize,
+        /// How many bytes there are.
+        found: usize,
+    },
+    /// They do not begin where the type may.
+    #[error(
+        "expected an address that is a multiple of {expected}, found one that is a multiple of {found}; \
+         put the value with put_as, or put_aligned and {expected}"
+    )]
+    Alignment {
+        /// The type's alignment in bytes.
+        expected: usize,
+        /// The largest power of two that divides the address.
+        found: usize,
+    },
 }
 
 /// What is wrong with bytes that came from disk.

@@ -27,10 +27,11 @@ mod store;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod value;
 
 pub use compact::CompactionReport;
-pub use error::{Damage, Error, Result};
+pub use error::{Damage, Error, Misfit, Result};
 pub use get_many::GetMany;
 pub use keys::Keys;
 pub use options::{Durability, EmptyValues, Options, Recovery, Verify};
@@ -38,4 +39,7 @@ pub use reader::Reader;
 pub use recover::{Cut, DamagedRecord, RecoveryReport};
 pub use stats::Stats;
 pub use store::Store;
+pub use typed::{view, view_slice};
 pub use value::Value;
+/// Part of the interface: its traits say what [`Store::put_as`] and [`Value::view`] take.
+pub use zerocopy;

@@ -74,13 +74,14 @@ impl Log {
         self.segment_size
     }
 
-    /// Puts a value that is not a deletion.
-    pub(crate) fn put(&self, key: &[u8], value: &[u8], marked_value: bool) -> Result<()> {
+    /// Puts a record that is not a tombstone, with the time of now.
+    pub(crate) fn put(&self, record: Record<'_>) -> Result<()> {
+        let Record { key, value, .. } = record;
         // Fetched while the rest is made ready: the copy and the entry wait for memory otherwise.
         prefetch_bytes(value);
         let hash = self.index.hash(key);
         self.index.keydir.prefetch(hash);
-        let record = Record { marked_value, ..Record::plain(self.clock.now(), key, value) };
+        let record = Record { timestamp: self.clock.now(), ..record };
         record.check_sizes()?;
         let mut writer = self.writer()?;
         let new = self.append(&mut writer, &record)?;

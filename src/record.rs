@@ -24,12 +24,15 @@ pub const MAX_KEY_LEN: usize = (1 << 24) - 1;
 /// The longest value in bytes: 4 GiB − 1.
 pub const MAX_VALUE_LEN: usize = u32::MAX as usize;
 
+/// The largest alignment of a value, in bytes.
+pub const MAX_ALIGN: usize = 128;
+
 /// crc32, timestamp, key_size, value_size.
 pub(crate) const HEADER_LEN: usize = size_of::<Header>();
 
 /// No record is longer, padding included.
 pub(crate) const MAX_RECORD_LEN: u64 =
-    (HEADER_LEN + EXPIRES_AT_LEN + MAX_KEY_LEN + MAX_VALUE_LEN + 127) as u64;
+    (HEADER_LEN + EXPIRES_AT_LEN + MAX_KEY_LEN + MAX_ALIGN - 1 + MAX_VALUE_LEN) as u64;
 
 const CRC_LEN: usize = 4;
 const EXPIRES_AT_LEN: usize = 8;
@@ -65,16 +68,16 @@ pub enum BatchPart {
     Last = 3,
 }
 
-/// The alignment of a value's offset in the file: a power of two from 2 to 128.
+/// The alignment of a value's offset in the file: a power of two from 2 to [`MAX_ALIGN`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Alignment {
     log2: u8,
 }
 
 impl Alignment {
-    /// The alignment of `bytes`, or `None` unless it is a power of two from 2 to 128.
+    /// The alignment of `bytes`, or `None` unless it is a power of two from 2 to [`MAX_ALIGN`].
     pub fn new(bytes: usize) -> Option<Self> {
-        (bytes.is_power_of_two() && (2..=128).contains(&bytes))
+        (bytes.is_power_of_two() && (2..=MAX_ALIGN).contains(&bytes))
             .then(|| Alignment { log2: bytes.trailing_zeros() as u8 })
     }
 

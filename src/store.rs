@@ -17,6 +17,7 @@ use crate::keys::Keys;
 use crate::log::Log;
 use crate::options::{EmptyValues, Options};
 use crate::reader::Reader;
+use crate::record::{Alignment, MAX_ALIGN, Record};
 use crate::recover::{self, RecoveryReport};
 use crate::stats::Stats;
 use crate::value::Value;
@@ -166,10 +167,53 @@ impl Store {
     /// Only if the failure is that of a sync (the error is then [`Error::Poisoned`]) may the value be
     /// there all the same.
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
-        let (key, value) = (key.as_ref(), value.as_ref());
-        match (value.is_empty(), self.inner.empty_values) {
+        self.put_by(self.inner.empty_values, key.as_ref(), value.as_ref(), 1)
+    }
+
+    /// As [`Store::put`], with a value that begins at a multiple of `align` bytes, in the file and in
+    /// memory, wherever the store copies it later: `value.as_ptr() as usize % align == 0` for every
+    /// [`Value`] of it. `align` is a power of two from 1, which asks for nothing, to
+    /// [`crate::record::MAX_ALIGN`]. It costs up to `align - 1` bytes of padding in each record.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = zerocask::Store::open(dir.path())?;
+    /// store.put_aligned("page", [7; 4096], 64)?;
+    /// let value = store.get("page")?.ok_or("it was put")?;
+    /// assert_eq!(value.as_ptr() as usize % 64, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidAlignment`], with nothing written; and those of [`Store::put`].
+    pub fn put_aligned(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        align: usize,
+    ) -> Result<()> {
+        self.put_by(self.inner.empty_values, key.as_ref(), value.as_ref(), align)
+    }
+
+    /// Every put, by a rule for empty values.
+    pub(crate) fn put_by(
+        &self,
+        empty_values: EmptyValues,
+        key: &[u8],
+        value: &[u8],
+        align: usize,
+    ) -> Result<()> {
+        let align = match (align, Alignment::new(align)) {
+            (1, _) => None,
+            (_, Some(align)) => Some(align),
+            (found, None) => return Err(Error::InvalidAlignment { found, max: MAX_ALIGN }),
+        };
+        match (value.is_empty(), empty_values) {
             (true, EmptyValues::Delete) => self.inner.log.delete(key).map(drop),
-            (is_empty, _) => self.inner.log.put(key, value, is_empty),
+            (marked_value, _) => {
+                let plain = Record::plain(0, key, value);
+                self.inner.log.put(Record { marked_value, align, ..plain })
+            }
         }
     }
 

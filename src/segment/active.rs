@@ -24,12 +24,15 @@ use crate::error::{Damage, Error, Result};
 use crate::fs::{Chunk, File, Fs, GrowingMap, Region};
 use crate::location::{Location, SegmentId};
 use crate::manifest::SealedEntry;
-use crate::record::{BatchPart, Frame, Record};
+use crate::record::{BatchPart, Frame, MAX_ALIGN, Record};
 
 /// Fits in a core's second-level cache.
 const CHUNK_LEN: usize = 256 << 10;
 /// From here on a copy costs more than the write that it saves.
 const DIRECT_LEN: u64 = 64 << 10;
+/// What is aligned in the file is aligned where readers find it: in the mapping, which begins at a
+/// page, and in the chunk.
+const _: () = assert!(Chunk::ALIGNMENT.is_multiple_of(MAX_ALIGN as u64));
 
 pub(crate) struct Active {
     id: SegmentId,

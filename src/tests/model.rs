@@ -130,7 +130,7 @@ impl Run {
                 } else {
                     next.insert(key.clone(), value.clone());
                 }
-                let result = self.store.put(&key, &value);
+                let result = self.store.put_aligned(&key, &value, Self::align(&key));
                 self.wrote(result.is_ok(), next);
             }
             Step::Delete { key } => {
@@ -183,6 +183,7 @@ impl Run {
             }
         }
         assert_eq!(contents(&self.store), *self.now());
+        self.check_alignment();
     }
 
     fn go_down_soon(&mut self, operations: u64, by_kill: bool) {
@@ -193,6 +194,18 @@ impl Run {
     fn key(key: u8) -> Vec<u8> {
         // The first is the empty key.
         vec![b'k'; usize::from(key)]
+    }
+
+    /// Every other key's values are aligned, each to something else.
+    fn align(key: &[u8]) -> usize {
+        if key.len().is_multiple_of(2) { 1 } else { 1 << key.len() }
+    }
+
+    fn check_alignment(&self) {
+        for key in self.now().keys() {
+            let value = self.store.get(key).unwrap().unwrap();
+            assert_eq!(value.as_ptr() as usize % Self::align(key), 0, "of {} bytes", key.len());
+        }
     }
 
     /// No two writes write the same bytes, but for empty ones.

@@ -8,3 +8,4 @@ mod kill;
 #[cfg(feature = "cli")]
 mod kv;
 mod lock;
+mod typed;
