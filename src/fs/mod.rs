@@ -6,6 +6,8 @@
 //!
 //! Must not know: records, segments, file names.
 
+#[cfg(feature = "bytes")]
+mod bytes;
 mod os;
 #[cfg(test)]
 pub(crate) mod sim;

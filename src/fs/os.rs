@@ -4,7 +4,7 @@
 //! - **M1, published bytes never change.** A [`Region`] is readable below its published length only.
 //!   Nothing in this process writes below it: a [`Chunk`] writes above it, a file is appended at or
 //!   above it, and no mapped file is truncated below it. The length only grows; the one exception,
-//!   reuse of a chunk, needs proof that nobody else holds the region.
+//!   reuse of a chunk, needs proof that nobody else holds the region or a snapshot of it.
 //! - **M2, published bytes are there.** A mapping is at least as long as its published length, and so
 //!   is the file under it when it is published.
 //! - **M3, the files belong to the store while it is open.** Another program that truncates one or
@@ -55,15 +55,50 @@ pub(crate) fn prefetch_bytes(bytes: &[u8]) {
 
 /// Memory that shows a file's bytes from `base` on, readable up to a published length.
 pub(crate) struct Region {
-    map: MmapRaw,
+    /// Shared with snapshots alone.
+    map: Arc<MmapRaw>,
     published: AtomicUsize,
     /// The file whose bytes these are, now or once they are flushed.
     path: Arc<Path>,
     /// The offset in the file of the region's first byte.
     base: u64,
+    #[cfg(feature = "bytes")]
+    pub(super) shared: super::bytes::Shared,
 }
 
 impl Region {
+    fn new(map: MmapRaw, published: usize, path: &Arc<Path>, base: u64) -> Self {
+        Region {
+            map: Arc::new(map),
+            published: AtomicUsize::new(published),
+            path: Arc::clone(path),
+            base,
+            #[cfg(feature = "bytes")]
+            shared: Default::default(),
+        }
+    }
+
+    /// A region of its own that shows what is published now, in the same memory.
+    #[cfg(feature = "bytes")]
+    pub(super) fn snapshot(&self) -> Region {
+        Region {
+            map: Arc::clone(&self.map),
+            published: AtomicUsize::new(self.published()),
+            path: Arc::clone(&self.path),
+            base: self.base,
+            shared: Default::default(),
+        }
+    }
+
+    /// The region to be changed, if nobody else can reach its memory: through it or a snapshot of it.
+    fn unshared(region: &mut Arc<Self>) -> Option<&mut Self> {
+        let region = Arc::get_mut(region)?;
+        #[cfg(feature = "bytes")]
+        region.shared.clear();
+        Arc::get_mut(&mut region.map)?;
+        Some(region)
+    }
+
     pub(crate) fn path(&self) -> &Arc<Path> {
         &self.path
     }
@@ -151,8 +186,7 @@ impl Chunk {
     pub(crate) fn new(path: &Arc<Path>, start: u64, capacity: usize) -> io::Result<Self> {
         let (base, skip) = Self::split(start);
         let map = MmapRaw::from(MmapMut::map_anon(capacity)?);
-        let published = AtomicUsize::new(skip.min(capacity));
-        Ok(Chunk { region: Arc::new(Region { map, published, path: Arc::clone(path), base }) })
+        Ok(Chunk { region: Arc::new(Region::new(map, skip.min(capacity), path, base)) })
     }
 
     pub(crate) fn region(&self) -> &Arc<Region> {
@@ -192,11 +226,11 @@ impl Chunk {
         self.region.publish(self.region.published() + len);
     }
 
-    /// Empties the chunk for the bytes from `start` on, unless somebody else holds its region.
+    /// Empties the chunk for the bytes from `start` on, unless somebody else holds its memory.
     pub(crate) fn reuse(&mut self, start: u64) -> bool {
         let (base, skip) = Self::split(start);
-        // `get_mut` proves that no reader is left, so that taking bytes back is sound (M1).
-        match Arc::get_mut(&mut self.region) {
+        // No reader is left, so taking bytes back is sound (M1).
+        match Region::unshared(&mut self.region) {
             Some(region) if skip <= region.map.len() => {
                 region.base = base;
                 *region.published.get_mut() = skip;
@@ -342,10 +376,7 @@ impl File for OsFile {
     fn map_growing(&self, path: &Arc<Path>, capacity: u64) -> io::Result<GrowingMap> {
         let capacity = usize::try_from(capacity).map_err(io::Error::other)?;
         let map = MmapOptions::new().len(capacity).map_raw_read_only(&self.file)?;
-        let published = AtomicUsize::new(0);
-        Ok(GrowingMap {
-            region: Arc::new(Region { map, published, path: Arc::clone(path), base: 0 }),
-        })
+        Ok(GrowingMap { region: Arc::new(Region::new(map, 0, path, 0)) })
     }
 }
 
@@ -383,6 +414,24 @@ mod tests {
         assert!(chunk.reuse(128 + 5));
         assert_eq!((chunk.region().base(), chunk.region().published()), (128, 5));
         assert_eq!(chunk.spare().len(), 4096 - 5);
+    }
+
+    #[cfg(feature = "bytes")]
+    #[test]
+    fn m1_a_chunk_that_somebody_holds_as_bytes_is_not_reused() {
+        let mut chunk = Chunk::new(&path(), 0, 4096).unwrap();
+        chunk.spare()[..3].copy_from_slice(b"abc");
+        chunk.publish(3);
+        let bytes = chunk.region().bytes(0..3);
+        assert!(!chunk.reuse(128));
+        assert!(!chunk.reuse(128), "the region's own Bytes are gone, these are not");
+        assert_eq!((&bytes[..], chunk.region().published()), (&b"abc"[..], 3));
+        drop(bytes);
+        drop(chunk.region().bytes(0..3));
+        assert!(chunk.reuse(128 + 5), "the region's own Bytes alone do not stand in the way");
+        chunk.spare()[..3].copy_from_slice(b"xyz");
+        chunk.publish(3);
+        assert_eq!(chunk.region().bytes(5..8), &b"xyz"[..]);
     }
 
     #[test]

@@ -9,3 +9,4 @@ mod kill;
 mod kv;
 mod lock;
 mod typed;
+mod values;
