@@ -180,6 +180,11 @@ impl<'a> Record<'a> {
         crc
     }
 
+    /// The checksum that it has when it begins at `offset`.
+    pub(crate) fn checksum_at(&self, offset: u64) -> u32 {
+        self.encode_head_into(offset, &mut vec![0; self.head_len_at(offset)])
+    }
+
     /// All before the value except the CRC.
     fn fill_head(&self, layout: &Layout, head: &mut [u8]) {
         let header = Header {

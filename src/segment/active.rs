@@ -199,12 +199,14 @@ impl Active {
         offset: u64,
     ) -> Result<Appended> {
         let record = frame.record();
-        let appended = self.append(&record.as_single(), false)?;
+        let copy = record.as_single();
+        let appended = self.append(&copy, false)?;
         // Memory that shows a file may have been read anew since the record was checked.
         frame.verify().map_err(|damage| corrupt(source, offset, damage))?;
         let is_same = record.batch == BatchPart::Single && record.align.is_none();
-        let (expected, found) = (frame.checksum(), appended.checksum);
-        if is_same && expected != found {
+        let expected = if is_same { frame.checksum() } else { copy.checksum_at(appended.offset) };
+        let found = appended.checksum;
+        if expected != found {
             return Err(corrupt(source, offset, Damage::Checksum { expected, found }));
         }
         Ok(appended)
