@@ -56,6 +56,9 @@ fn a_cursor_reads_and_seeks_after_the_store_is_gone() {
 
 #[cfg(feature = "bytes")]
 mod as_bytes {
+    use std::collections::VecDeque;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use bytes::Bytes;
     use zerocask::Durability;
 
@@ -103,5 +106,37 @@ mod as_bytes {
         assert!(store.stats().buffered_bytes > 0);
         drop(store);
         assert!(held.iter().all(|(bytes, text)| bytes == text));
+    }
+
+    #[test]
+    fn taken_beside_a_writer_they_are_the_value_and_never_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().segment_size(1 << 20).durability(Durability::Buffered);
+        let store = options.open(dir.path()).unwrap();
+        let put = AtomicU32::new(0);
+        let text = |n: u32| format!("{n:08}").repeat(30);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut held: VecDeque<(u32, Bytes)> = VecDeque::new();
+                    let mut last = 0;
+                    while last < 20_000 {
+                        last = put.load(Ordering::Acquire);
+                        if let Some(value) = store.get(last.to_be_bytes()).unwrap() {
+                            held.push_back((last, value.into()));
+                        }
+                        if held.len() > 20 {
+                            let (n, bytes) = held.pop_front().unwrap();
+                            assert_eq!(bytes, text(n));
+                        }
+                    }
+                    assert!(held.iter().all(|(n, bytes)| *bytes == text(*n)));
+                });
+            }
+            for n in 1..=20_000u32 {
+                store.put(n.to_be_bytes(), text(n)).unwrap();
+                put.store(n, Ordering::Release);
+            }
+        });
     }
 }
