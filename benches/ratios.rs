@@ -1,5 +1,5 @@
 //! The figures that the store promises, each against something everybody has, in one run:
-//! `cargo bench --bench ratios [-- get] [-- put] [-- memory]`. Prints markdown.
+//! `cargo bench --bench ratios [-- get] [-- put] [-- access] [-- memory]`. Prints markdown.
 //!
 //! Machines are noisy, so no time here is compared with one of another moment: A and B take turns in
 //! one process, each round gives one ratio, and the median of those counts. Data files lie where
@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use common::{Flat, KEY_LEN, Random, buffered, fill, fresh_dir, touch};
-use zerocask::{Store, record};
+use zerocask::{Access, Store, record};
 
 const VALUE_LEN: usize = 150;
 /// crc32, timestamp, key size, value size.
@@ -28,6 +28,10 @@ struct Plan {
     records: usize,
     /// The first is not counted.
     rounds: usize,
+    /// How many gets from a cold store.
+    cold_gets: &'static [usize],
+    /// The first is not counted.
+    cold_rounds: usize,
     /// Keys and the length of each.
     memory: &'static [(usize, usize)],
 }
@@ -35,6 +39,8 @@ struct Plan {
 const MEASURE: Plan = Plan {
     records: 1_000_000,
     rounds: 12,
+    cold_gets: &[1_000, 20_000],
+    cold_rounds: 6,
     memory: &[
         (1_000_000, KEY_LEN),
         (1_200_000, KEY_LEN),
@@ -44,7 +50,8 @@ const MEASURE: Plan = Plan {
     ],
 };
 
-const SMOKE: Plan = Plan { records: 1000, rounds: 2, memory: &[(1000, KEY_LEN)] };
+const SMOKE: Plan =
+    Plan { records: 1000, rounds: 2, cold_gets: &[10], cold_rounds: 2, memory: &[(1000, KEY_LEN)] };
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -62,6 +69,9 @@ fn main() {
     }
     if wanted("put") {
         compare_put(&plan);
+    }
+    if wanted("access") {
+        compare_access(&plan);
     }
     if wanted("memory") {
         measure_memory(&plan);
@@ -213,6 +223,66 @@ fn compare_put(plan: &Plan) {
     println!("\n### put: {} records of {KEY_LEN} + {VALUE_LEN} bytes\n", plan.records);
     print_head("`Store::put`", "`BufWriter`");
     Rounds::run(plan.rounds, plan.records, to_store, to_file).print("buffered, then flushed", 2.0);
+}
+
+/// Random gets of a store of which nothing is in memory, under [`Access::Random`] and under
+/// [`Access::Normal`]: their times, and what is read from the disk for each get.
+fn compare_access(plan: &Plan) {
+    let keys = Flat::random(1, plan.records, KEY_LEN);
+    let values = Flat::random(2, plan.records, VALUE_LEN);
+    let order = Random(3).order(plan.records);
+    println!("\n### access: {} records of {KEY_LEN} + {VALUE_LEN} bytes, cold\n", plan.records);
+    print_head("`Access::Random`", "`Access::Normal`");
+    for &gets in plan.cold_gets {
+        let queries = keys.reordered(&Random(4).order(plan.records)[..gets]);
+        let mut read = [Vec::new(), Vec::new()];
+        let [random_read, normal_read] = &mut read;
+        let get_cold = |access: Access, bytes_read: &mut Vec<f64>| {
+            let dir = fresh_dir();
+            // Opening reads all of a store, so one that is just written takes its place: no page of its
+            // mappings has been touched.
+            let store = buffered().segment_size(32 << 20).access(access).open(dir.path()).unwrap();
+            fill(&store, &keys, &values, &order);
+            store.sync().unwrap();
+            forget_cached(dir.path());
+            let before = bytes_read_from_disk();
+            let time = time(|| {
+                for key in queries.iter() {
+                    touch(&store.get(key).unwrap().unwrap());
+                }
+            });
+            bytes_read.push((bytes_read_from_disk() - before) as f64 / gets as f64);
+            time
+        };
+        let rounds = Rounds::run(
+            plan.cold_rounds,
+            gets,
+            || get_cold(Access::Random, random_read),
+            || get_cold(Access::Normal, normal_read),
+        );
+        rounds.print(&format!("first {gets} gets"), 1.0);
+        let [random, normal] = read.map(|bytes| median(bytes.into_iter()));
+        println!(
+            "| … bytes read for each | {random:.0} | {normal:.0} | {:.3} | | | |",
+            random / normal
+        );
+    }
+}
+
+/// Drops the files' pages from the system's cache. Clean pages that nobody has mapped in go.
+fn forget_cached(dir: &Path) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let file = File::open(entry.unwrap().path()).unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+}
+
+/// What this process has had read from disks.
+fn bytes_read_from_disk() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap();
+    let line = io.lines().find_map(|line| line.strip_prefix("read_bytes: "));
+    let Some(line) = line else { panic!("no read_bytes in /proc/self/io: this needs Linux") };
+    line.parse().unwrap()
 }
 
 fn print_head(a: &str, b: &str) {

@@ -54,6 +54,9 @@ pub(crate) struct Extent {
     pub(crate) expires_at: Option<u64>,
 }
 
+/// An entry of the key directory, with its segment.
+pub(crate) type Entry = (Location, Arc<Segment>);
+
 /// The entry that a writer replaces.
 pub(crate) struct Existing {
     pub(crate) location: Location,
@@ -107,7 +110,7 @@ impl Index {
         location: Location,
         key: &[u8],
     ) -> Option<(&'t Arc<Region>, Range<usize>, &'t [u8])> {
-        let region = slots.get(location.slot())?.region();
+        let region = slots.get(location.slot())?.view().mapping()?;
         let start = location.offset() as usize;
         region.prefetch(start);
         let bytes = region.get_from(start)?;
@@ -129,14 +132,9 @@ impl Index {
         key: &[u8],
         location: Location,
     ) -> Result<Look<'t>> {
-        let Some(segment) = slots.get(location.slot()) else {
-            return self.without_segment(slots, hash, location);
-        };
-        let pin = segment.pin(location.offset());
-        match self.read_candidate(hash, key, location, &pin) {
-            Ok(Some(extent)) => Ok(Look::Found(Hit { region: pin.region, extent })),
-            Ok(None) => self.find_among(slots, hash, key),
-            Err(damage) => self.unless_moved(hash, location, pin.corrupt(damage)),
+        match self.look_at(slots, hash, key, location)? {
+            Look::Absent => self.find_among(slots, hash, key),
+            look => Ok(look),
         }
     }
 
@@ -144,17 +142,35 @@ impl Index {
     #[cold]
     fn find_among<'t>(&self, slots: &'t Slots, hash: u64, key: &[u8]) -> Result<Look<'t>> {
         for location in self.keydir.all(hash) {
-            let Some(segment) = slots.get(location.slot()) else {
-                return self.without_segment(slots, hash, location);
-            };
-            let pin = segment.pin(location.offset());
-            match self.read_candidate(hash, key, location, &pin) {
-                Ok(Some(extent)) => return Ok(Look::Found(Hit { region: pin.region, extent })),
-                Ok(None) => {}
-                Err(damage) => return self.unless_moved(hash, location, pin.corrupt(damage)),
+            match self.look_at(slots, hash, key, location)? {
+                Look::Absent => {}
+                look => return Ok(look),
             }
         }
         Ok(Look::Absent)
+    }
+
+    /// The key's record if it is the one at `location`, which is absent if it is another key's.
+    #[inline]
+    fn look_at<'t>(
+        &self,
+        slots: &'t Slots,
+        hash: u64,
+        key: &[u8],
+        location: Location,
+    ) -> Result<Look<'t>> {
+        let Some(segment) = slots.get(location.slot()) else {
+            return self.without_segment(slots, hash, location);
+        };
+        let pin = match segment.pin(location.offset()) {
+            Ok(pin) => pin,
+            Err(error) => return self.unless_moved(hash, location, error),
+        };
+        match self.read_candidate(hash, key, location, &pin) {
+            Ok(Some(extent)) => Ok(Look::Found(Hit { region: pin.region, extent })),
+            Ok(None) => Ok(Look::Absent),
+            Err(damage) => self.unless_moved(hash, location, pin.corrupt(damage)),
+        }
     }
 
     /// A location names a segment that came after `slots`; if ever it names none, the key must not
@@ -191,7 +207,13 @@ impl Index {
                 }
                 return self.find_for_write(hash, key);
             };
-            let pin = segment.pin(location.offset());
+            let pin = match segment.pin(location.offset()) {
+                Ok(pin) => pin,
+                Err(error) => {
+                    unreadable = Some((Existing::at(location), error));
+                    continue;
+                }
+            };
             let (len, verdict) = match read_frame(&pin) {
                 Ok(frame) if frame.key() == key => {
                     let (len, expires_at) = (Some(frame.len()), frame.expires_at());
@@ -251,12 +273,16 @@ impl Index {
     pub(crate) fn small_newest(&self, segment_size: u64) -> Option<(SegmentSlot, Arc<Segment>)> {
         let (slot, segment) = self.segments.list().pop()?;
         let limit = TAKE_UP_BELOW.min(segment_size / 2);
-        if segment.bytes().len() as u64 >= limit {
+        if segment.len() >= limit {
             return None;
         }
-        let sound = scan::walk(segment.bytes(), Rules::Sealed, |found| match found {
-            Found::Record { .. } | Found::Unapplied { .. } => Ok(()),
-            Found::Bad { damage, .. } | Found::Unreadable { damage, .. } => Err(damage),
+        let sound = segment.read_all().and_then(|bytes| {
+            scan::walk(&bytes, Rules::Sealed, |found| match found {
+                Found::Record { .. } | Found::Unapplied { .. } => Ok(()),
+                Found::Bad { offset, damage, .. } | Found::Unreadable { offset, damage } => {
+                    Err(segment.corrupt(offset, damage))
+                }
+            })
         });
         sound.is_ok().then_some((slot, segment))
     }
@@ -276,7 +302,8 @@ impl Index {
         older_segments: bool,
         mut sink: impl FnMut(Carried<'_>) -> Result<()>,
     ) -> Result<()> {
-        scan::walk(segment.bytes(), Rules::Sealed, |found| {
+        let bytes = segment.read_all()?;
+        scan::walk(&bytes, Rules::Sealed, |found| {
             let (offset, frame) = match found {
                 Found::Record { offset, frame } => (offset, frame),
                 Found::Unapplied { .. } => return Ok(()),
@@ -336,23 +363,20 @@ impl Index {
         }
     }
 
-    /// Every entry of some hashes from `from` on, held, and the hash at which to go on.
-    pub(crate) fn pins_from(
-        &self,
-        from: u64,
-    ) -> (Vec<Result<(Location, Pin<'static>)>>, Option<u64>) {
+    /// Every entry of some hashes from `from` on, with its segment, and the hash at which to go on.
+    pub(crate) fn entries_from(&self, from: u64) -> (Vec<Result<Entry>>, Option<u64>) {
         loop {
             let slots = self.segments.now();
             let mut locations = Vec::new();
             let next = self.keydir.visit_from(from, |location| locations.push(location));
-            let pin = |location: Location| match slots.get(location.slot()) {
-                Some(segment) => Ok((location, segment.pin(location.offset()).into_owned())),
+            let hold = |location: Location| match slots.get(location.slot()) {
+                Some(segment) => Ok((location, Arc::clone(segment))),
                 None => Err(self.lost(location)),
             };
-            let pins: Vec<_> = locations.into_iter().map(pin).collect();
+            let entries: Vec<_> = locations.into_iter().map(hold).collect();
             // Some may have come later than the segments that were taken.
-            if pins.iter().all(Result::is_ok) || self.segments.is_now(&slots) {
-                return (pins, next);
+            if entries.iter().all(Result::is_ok) || self.segments.is_now(&slots) {
+                return (entries, next);
             }
         }
     }

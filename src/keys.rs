@@ -3,9 +3,8 @@
 use std::vec;
 
 use crate::error::{Error, Result};
-use crate::location::Location;
+use crate::index::Entry;
 use crate::log::Log;
-use crate::segment::Pin;
 use crate::value::Value;
 
 /// The keys of a store, in no order. Made by [`crate::Store::keys`].
@@ -18,20 +17,21 @@ pub struct Keys<'a> {
     /// The lowest hash that has not been visited. A key never changes its hash.
     next: Option<u64>,
     /// Of the hashes before that, as they were when they were visited.
-    pins: vec::IntoIter<Result<(Location, Pin<'static>)>>,
+    entries: vec::IntoIter<Result<Entry>>,
     told_closed: bool,
 }
 
 impl<'a> Keys<'a> {
     pub(crate) fn new(log: &'a Log) -> Self {
-        Keys { log, next: Some(0), pins: Vec::new().into_iter(), told_closed: false }
+        Keys { log, next: Some(0), entries: Vec::new().into_iter(), told_closed: false }
     }
 }
 
 impl Keys<'_> {
     /// The key, unless it has expired.
-    fn read(&self, pinned: Result<(Location, Pin<'static>)>) -> Result<Option<Value>> {
-        let (location, pin) = pinned?;
+    fn read(&self, held: Result<Entry>) -> Result<Option<Value>> {
+        let (location, segment) = held?;
+        let pin = segment.pin(location.offset())?;
         let (range, expires_at) = self.log.index.read_key(location, &pin)?;
         let is_live = expires_at.is_none_or(|at| at > self.log.clock.now());
         Ok(is_live.then(|| Value::new(pin.region.into_owned(), range)))
@@ -47,13 +47,13 @@ impl Iterator for Keys<'_> {
             return (!told).then_some(Err(Error::Closed));
         }
         loop {
-            while let Some(pinned) = self.pins.next() {
-                if let Some(key) = self.read(pinned).transpose() {
+            while let Some(held) = self.entries.next() {
+                if let Some(key) = self.read(held).transpose() {
                     return Some(key);
                 }
             }
-            let (pins, next) = self.log.index.pins_from(self.next?);
-            (self.pins, self.next) = (pins.into_iter(), next);
+            let (entries, next) = self.log.index.entries_from(self.next?);
+            (self.entries, self.next) = (entries.into_iter(), next);
         }
     }
 }

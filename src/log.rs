@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::commit::{self, Commits};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::fs::{Fs, prefetch_bytes};
+use crate::fs::{Fs, Reading, prefetch_bytes};
 use crate::index::{Carried, Existing, Index};
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::manifest::Manifest;
@@ -33,6 +33,7 @@ pub(crate) struct Log {
     pub(crate) commits: Commits,
     pub(crate) index: Index,
     pub(crate) clock: Clock,
+    pub(crate) reading: Reading,
     segment_size: u64,
     durability: Durability,
     writer: Mutex<Writer>,
@@ -67,7 +68,19 @@ impl Log {
     ) -> Self {
         let (segment_size, durability) = (options.segment_size, options.durability);
         let (writer, closed) = (Mutex::default(), AtomicBool::new(false));
-        Log { fs, directory, commits, index, clock, segment_size, durability, writer, closed }
+        let reading = Reading::new(options);
+        Log {
+            fs,
+            directory,
+            commits,
+            index,
+            clock,
+            reading,
+            segment_size,
+            durability,
+            writer,
+            closed,
+        }
     }
 
     pub(crate) fn segment_size(&self) -> u64 {
@@ -263,10 +276,10 @@ impl Log {
         let next = id.checked_add(1).ok_or_else(|| self.too_many_segments())?;
         let path = self.directory.data(id);
         let old = if may_take_up { self.index.small_newest(self.segment_size) } else { None };
-        let old_len = old.as_ref().map_or(0, |(_, old)| old.bytes().len() as u64);
+        let old_len = old.as_ref().map_or(0, |(_, old)| old.len());
         // Copies lie at other offsets, where up to 127 bytes of padding each may be more.
         let capacity = self.segment_size.max(len + 8 * old_len + 4096);
-        let started = Active::create(&*self.fs, &path, id, capacity)
+        let started = Active::create(&*self.fs, &path, id, capacity, self.reading)
             .and_then(|active| self.fill_active(active, old));
         match &started {
             Ok(_) => self.commits.note(|manifest| {

@@ -27,6 +27,8 @@ pub struct Options {
     pub(crate) verify: Verify,
     pub(crate) empty_values: EmptyValues,
     pub(crate) recovery: Recovery,
+    pub(crate) read_mode: ReadMode,
+    pub(crate) access: Access,
 }
 
 impl Default for Options {
@@ -38,6 +40,8 @@ impl Default for Options {
             verify: Verify::default(),
             empty_values: EmptyValues::default(),
             recovery: Recovery::default(),
+            read_mode: ReadMode::default(),
+            access: Access::default(),
         }
     }
 }
@@ -85,6 +89,18 @@ impl Options {
     /// What opening does about damage. Default: [`Recovery::Lenient`].
     pub fn recovery(mut self, recovery: Recovery) -> Self {
         self.recovery = recovery;
+        self
+    }
+
+    /// How the data files are read. Default: [`ReadMode::Mapped`].
+    pub fn read_mode(mut self, read_mode: ReadMode) -> Self {
+        self.read_mode = read_mode;
+        self
+    }
+
+    /// What the operating system is told about the order of reads. Default: [`Access::Normal`].
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
         self
     }
 
@@ -156,4 +172,43 @@ pub enum Recovery {
     Lenient,
     /// Refuses to open.
     Strict,
+}
+
+/// How the data files are read. The files are the same; a store may be opened in either mode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum ReadMode {
+    /// Through mappings: a read is a slice of the file's pages, without a copy. If a page cannot be
+    /// read, because its disk fails or another program has cut the file, the process dies of a bus
+    /// error.
+    #[default]
+    Mapped,
+    /// By reading each record into memory of its own: no data file is mapped. For file systems and
+    /// hosts where a bus error is not acceptable: what cannot be read is an [`Error::Io`]. A value keeps
+    /// its own record in memory and nothing on disk.
+    ///
+    /// What it costs: a system call and a copy for each read; the whole old record is read where one
+    /// looks at its key (`contains_key`, `keys`, a put or delete of a key that exists); a file
+    /// descriptor for each segment; and memory for a whole segment while it is walked: one at a time
+    /// in opening and compaction, and what a crash left unsealed while it is recovered.
+    Copy,
+}
+
+/// In which order records are read: advice for the operating system, which changes nothing but
+/// speed. It concerns mapped files only; under [`ReadMode::Copy`] the system sees what is read.
+/// Where the store walks a file from end to end, it says so for as long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Access {
+    /// The system looks for itself: a page that is not in memory is read together with those around
+    /// it, until that has proved useless. Right for a store that fits in memory.
+    #[default]
+    Normal,
+    /// Anywhere: only the pages touched are read. For a store much larger than memory. A first pass over
+    /// one that would fit takes many times longer, unless [`crate::Store::warm_up`] makes it, and Linux
+    /// keeps no note of which pages are used often.
+    Random,
+    /// From front to back, as in the order of writing: much is read ahead, and what has been read
+    /// need not be kept.
+    Sequential,
 }

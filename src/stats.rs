@@ -17,7 +17,8 @@ pub struct Stats {
     pub buffered_bytes: u64,
     /// Bytes of memory of the key directory.
     pub key_directory_bytes: usize,
-    /// Segments that the store has let go but values in the hands of readers keep on disk.
+    /// Segments that the store has let go but values in the hands of readers come from. They stay on
+    /// disk as long, unless under [`crate::ReadMode::Copy`].
     pub pinned_segments: usize,
     /// Their bytes.
     pub pinned_bytes: u64,

@@ -1,6 +1,7 @@
 //! [`Store`]: the face. Wiring only.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::index::{Index, Look};
 use crate::keys::Keys;
 use crate::log::Log;
 use crate::options::{EmptyValues, Options};
+use crate::page_cache::{self, Progress};
 use crate::reader::Reader;
 use crate::record::{Alignment, MAX_ALIGN, Record};
 use crate::recover::{self, RecoveryReport};
@@ -68,7 +70,8 @@ impl Store {
     /// a crash, what the last owner wrote is recovered up to the first record that is not whole;
     /// [`Store::recovery_report`] says what was found.
     ///
-    /// **The files belong to the store while it is open.** They are mapped into memory: another program
+    /// **The files belong to the store while it is open.** They are mapped into memory, unless
+    /// [`crate::ReadMode::Copy`] is asked for: another program
     /// that truncates one makes this process die of a bus error when it reads there, and one that edits
     /// them in place changes values in hand, as with LMDB. A lock file keeps other stores out, but
     /// nothing stops `truncate` or `dd`. A disk that cannot read a mapped page ends the process the
@@ -266,6 +269,30 @@ impl Store {
         self.inner.log.sync()
     }
 
+    /// Brings all segments into memory, oldest first, so that the first reads need not wait for the
+    /// disk: maps in every page, or, under [`crate::ReadMode::Copy`], reads the files through once. Calls
+    /// `told` after every 16 MiB at the most, and stops when that breaks. Answers how far it came; what is
+    /// written meanwhile is in memory anyway. Holds no lock, and each segment only while it is at it.
+    ///
+    /// Of a store larger than memory it leaves there what came last.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a file cannot be read: no bus error where the system is Linux 5.14 or newer, or
+    /// under [`crate::ReadMode::Copy`]. [`Error::Closed`].
+    pub fn warm_up(&self, told: impl FnMut(Progress) -> ControlFlow<()>) -> Result<Progress> {
+        page_cache::warm_up(self.inner.open_log()?, told)
+    }
+
+    /// Asks the operating system to read the records of these keys into memory, and does not wait for
+    /// it: for a store larger than memory, some time before the keys are read. Reads nothing itself and
+    /// so does not know how long a record is: of one longer than 4 KiB the rest is left to the read.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system refuses to be asked; [`Error::Closed`]. A key that is not there is none.
+    pub fn prefetch<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<()> {
+        page_cache::prefetch(self.inner.open_log()?, keys)
+    }
+
     /// Figures about the store.
     pub fn stats(&self) -> Stats {
         let index = self.inner.index();
@@ -363,6 +390,11 @@ impl fmt::Debug for Store {
 impl Inner {
     fn index(&self) -> &Index {
         &self.log.index
+    }
+
+    #[inline]
+    fn open_log(&self) -> Result<&Log> {
+        if self.log.is_closed() { Err(Error::Closed) } else { Ok(&self.log) }
     }
 
     fn close(&self) -> Result<()> {

@@ -9,13 +9,17 @@ pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering,
 pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[cfg(not(loom))]
+pub(crate) use arc_swap::{ArcSwap, Guard};
+#[cfg(not(loom))]
 pub(crate) use parking_lot::Mutex;
 
 #[cfg(loom)]
-pub(crate) use model::Mutex;
+pub(crate) use model::{ArcSwap, Guard, Mutex};
 
 #[cfg(loom)]
 mod model {
+    use std::sync::Arc;
+
     /// loom's, with the face of parking_lot's.
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
@@ -28,6 +32,26 @@ mod model {
         #[expect(clippy::unwrap_used, reason = "loom's lock is never poisoned")]
         pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
             self.0.lock().unwrap()
+        }
+    }
+
+    /// A shared pointer that is swapped whole, as arc-swap's: what was loaded lives on.
+    #[derive(Debug, Default)]
+    pub(crate) struct ArcSwap<T>(Mutex<Arc<T>>);
+
+    pub(crate) type Guard<T> = Box<T>;
+
+    impl<T> ArcSwap<T> {
+        pub(crate) fn load(&self) -> Guard<Arc<T>> {
+            Box::new(self.load_full())
+        }
+
+        pub(crate) fn load_full(&self) -> Arc<T> {
+            Arc::clone(&self.0.lock())
+        }
+
+        pub(crate) fn store(&self, value: Arc<T>) {
+            *self.0.lock() = value;
         }
     }
 }

@@ -125,7 +125,8 @@ fn dead_bad_records(
 ) -> Result<Option<HashSet<u64>>> {
     let mut bad = HashSet::new();
     let mut unreadable = false;
-    scan::walk(segment.bytes(), Rules::Sealed, |found| {
+    let bytes = segment.read_all()?;
+    scan::walk(&bytes, Rules::Sealed, |found| {
         match found {
             Found::Record { .. } | Found::Unapplied { .. } => {}
             Found::Bad { offset, .. } => drop(bad.insert(offset)),
@@ -210,7 +211,8 @@ impl Copying<'_> {
     fn start_output(&mut self) -> Result<Active> {
         let id = self.ids.next().ok_or_else(|| self.log.too_many_segments())?;
         let id = SegmentId::new(id);
-        Active::create_unread(&*self.log.fs, &self.log.directory.data_temporary(id), id)
+        let path = self.log.directory.data_temporary(id);
+        Active::create_unread(&*self.log.fs, &path, id, self.log.reading)
     }
 
     /// Makes an output durable under its name.

@@ -2,7 +2,8 @@
 //!
 //! [`os`] is the real one; `sim`, for tests, is a disk that crashes, tears, reorders, fails and
 //! fills up. Files are written by offset; bytes are read through a [`Region`], memory that shows a
-//! file (or the append buffer) and grows only at its end.
+//! file (or the append buffer) and grows only at its end. [`view`] says whether that is a mapping or
+//! a copy.
 //!
 //! Must not know: records, segments, file names.
 
@@ -11,13 +12,15 @@ mod bytes;
 mod os;
 #[cfg(test)]
 pub(crate) mod sim;
+mod view;
 
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use os::{Chunk, GrowingMap, OsFs, Region, prefetch, prefetch_bytes};
+pub(crate) use os::{ALIGNMENT, Chunk, GrowingMap, OsFs, Region, prefetch, prefetch_bytes};
+pub(crate) use view::{FIRST_READ, GrowingView, Reading, View, Whole};
 
 /// A directory's operations. Names become durable with [`Fs::sync_dir`] only.
 pub(crate) trait Fs: Send + Sync + 'static {
@@ -48,6 +51,8 @@ pub(crate) trait File: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Clears the write bits of the file's mode. What is open for writing stays so.
     fn make_read_only(&self) -> io::Result<()>;
+    /// Asks for bytes to be read into memory, where the system knows how to, and does not wait.
+    fn will_need(&self, offset: u64, len: u64) -> io::Result<()>;
     /// The file's first `len` bytes, which never change again.
     fn map(&self, path: &Arc<Path>, len: u64) -> io::Result<Arc<Region>>;
     /// Room for the file to grow to `capacity` bytes; nothing of it is readable yet.

@@ -15,15 +15,19 @@ use std::ffi::OsString;
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
+use zerocopy::{FromBytes, FromZeros, IntoBytes, KnownLayout};
 
 use super::{File, Fs, Lock};
+use crate::options::Access;
 
 /// Bytes of a cache line.
 const CACHE_LINE: usize = 64;
@@ -53,24 +57,72 @@ pub(crate) fn prefetch_bytes(bytes: &[u8]) {
     bytes.chunks(CACHE_LINE).take(PREFETCH_COPIED_LINES).for_each(|line| prefetch(line.as_ptr()));
 }
 
+/// Memory of our own that shows a file's bytes begins at a file offset that is a multiple of this,
+/// at an address that is one too, so that what is aligned in the file is aligned in memory.
+pub(crate) const ALIGNMENT: usize = 128;
+
+/// The least that the system reads into memory, or a part of it.
+const PAGE: usize = 4096;
+
 /// Memory that shows a file's bytes from `base` on, readable up to a published length.
 pub(crate) struct Region {
-    /// Shared with snapshots alone.
-    map: Arc<MmapRaw>,
+    address: Address,
     published: AtomicUsize,
     /// The file whose bytes these are, now or once they are flushed.
     path: Arc<Path>,
     /// The offset in the file of the region's first byte.
     base: u64,
+    /// Shared with snapshots alone.
+    memory: Arc<Memory>,
     #[cfg(feature = "bytes")]
     pub(super) shared: super::bytes::Shared,
 }
 
+/// Where a region's first byte is, which saves who reads it a look at what the bytes lie in.
+struct Address(*const u8);
+
+// SAFETY: an address alone gives no access; what is read there is what M1 and M2 allow any thread.
+#[expect(unsafe_code, reason = "an address is not Send by itself")]
+unsafe impl Send for Address {}
+// SAFETY: as above.
+#[expect(unsafe_code, reason = "an address is not Sync by itself")]
+unsafe impl Sync for Address {}
+
+/// What a region's bytes lie in.
+enum Memory {
+    /// A mapped file, or anonymous memory.
+    Map(MmapRaw),
+    /// A copy of bytes of a file.
+    Lines(Vec<Line>),
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout)]
+#[repr(C, align(128))]
+struct Line([u8; ALIGNMENT]);
+
+impl Memory {
+    #[inline]
+    fn as_ptr(&self) -> *const u8 {
+        match self {
+            Memory::Map(map) => map.as_ptr(),
+            Memory::Lines(lines) => lines.as_ptr().cast(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Memory::Map(map) => map.len(),
+            Memory::Lines(lines) => lines.len() * ALIGNMENT,
+        }
+    }
+}
+
 impl Region {
-    fn new(map: MmapRaw, published: usize, path: &Arc<Path>, base: u64) -> Self {
+    fn new(memory: Arc<Memory>, published: usize, path: &Arc<Path>, base: u64) -> Self {
         Region {
-            map: Arc::new(map),
+            address: Address(memory.as_ptr()),
             published: AtomicUsize::new(published),
+            memory,
             path: Arc::clone(path),
             base,
             #[cfg(feature = "bytes")]
@@ -78,16 +130,24 @@ impl Region {
         }
     }
 
+    /// A copy of the `len` bytes of `path` from `offset` on, which `fill` writes.
+    pub(crate) fn copy(
+        path: &Arc<Path>,
+        offset: u64,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> io::Result<Arc<Self>> {
+        let (base, skip) = split(offset);
+        let lines = Line::new_vec_zeroed((skip + len).div_ceil(ALIGNMENT));
+        let mut lines = lines.map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        fill(&mut lines.as_mut_slice().as_mut_bytes()[skip..skip + len]);
+        Ok(Arc::new(Region::new(Arc::new(Memory::Lines(lines)), skip + len, path, base)))
+    }
+
     /// A region of its own that shows what is published now, in the same memory.
     #[cfg(feature = "bytes")]
     pub(super) fn snapshot(&self) -> Region {
-        Region {
-            map: Arc::clone(&self.map),
-            published: AtomicUsize::new(self.published()),
-            path: Arc::clone(&self.path),
-            base: self.base,
-            shared: Default::default(),
-        }
+        Region::new(Arc::clone(&self.memory), self.published(), &self.path, self.base)
     }
 
     /// The region to be changed, if nobody else can reach its memory: through it or a snapshot of it.
@@ -95,7 +155,7 @@ impl Region {
         let region = Arc::get_mut(region)?;
         #[cfg(feature = "bytes")]
         region.shared.clear();
-        Arc::get_mut(&mut region.map)?;
+        Arc::get_mut(&mut region.memory)?;
         Some(region)
     }
 
@@ -120,12 +180,12 @@ impl Region {
         if range.start > range.end || range.end > self.published() {
             return None;
         }
-        // SAFETY: the range lies below the published length, so the bytes are mapped (M2) and nobody
+        // SAFETY: the range lies below the published length, so the bytes are there (M2) and nobody
         // writes them while the slice lives, which borrows the region (M1, M3). The Acquire load of
         // the length pairs with the Release store in `publish`, so they are seen as written.
         #[expect(unsafe_code, reason = "slices of memory that grows beyond them")]
         Some(unsafe {
-            slice::from_raw_parts(self.map.as_ptr().add(range.start), range.end - range.start)
+            slice::from_raw_parts(self.address.0.add(range.start), range.end - range.start)
         })
     }
 
@@ -135,23 +195,77 @@ impl Region {
         let published = self.published();
         // SAFETY: as in `get`: the range ends at the published length.
         #[expect(unsafe_code, reason = "slices of memory that grows beyond them")]
-        (start <= published).then(|| unsafe {
-            slice::from_raw_parts(self.map.as_ptr().add(start), published - start)
-        })
+        (start <= published)
+            .then(|| unsafe { slice::from_raw_parts(self.address.0.add(start), published - start) })
     }
 
     /// Asks the processor for the first bytes from `start` on, which somebody is about to read.
     #[inline]
     pub(crate) fn prefetch(&self, start: usize) {
         for line in 0..PREFETCH_LINES {
-            prefetch(self.map.as_ptr().wrapping_add(start + line * CACHE_LINE));
+            prefetch(self.address.0.wrapping_add(start + line * CACHE_LINE));
+        }
+    }
+
+    /// Tells the system in which order the bytes will be touched. To be refused costs speed only.
+    pub(crate) fn advise(&self, access: Access) {
+        let advice = match access {
+            Access::Normal => Advice::Normal,
+            Access::Random => Advice::Random,
+            Access::Sequential => Advice::Sequential,
+        };
+        if let Memory::Map(map) = &*self.memory
+            && let Err(error) = map.advise(advice)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "advice on a mapping is refused");
+        }
+    }
+
+    /// Asks the system to read the readable bytes at `range` into memory, and does not wait.
+    pub(crate) fn will_need(&self, range: Range<usize>) -> io::Result<()> {
+        match &*self.memory {
+            Memory::Map(map) if !range.is_empty() && range.end <= self.published() => {
+                map.advise_range(Advice::WillNeed, range.start, range.len())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Maps in the readable bytes at `range`, from disk where need be. A page that cannot be read is
+    /// an error, where the system knows `MADV_POPULATE_READ` (Linux 5.14).
+    pub(crate) fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Memory::Map(map) = &*self.memory
+            && !range.is_empty()
+            && range.end <= self.published()
+        {
+            match map.advise_range(Advice::PopulateRead, range.start, range.len()) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                populated => return populated,
+            }
+        }
+        self.touch(range);
+        Ok(())
+    }
+
+    /// Reads a byte of each page at `range`.
+    fn touch(&self, range: Range<usize>) {
+        for page in self.get(range).unwrap_or_default().chunks(PAGE) {
+            std::hint::black_box(page.first().copied());
         }
     }
 
     fn publish(&self, len: usize) {
-        debug_assert!(len <= self.map.len() && len >= self.published());
-        self.published.store(len.min(self.map.len()), Ordering::Release);
+        debug_assert!(len <= self.memory.len() && len >= self.published());
+        self.published.store(len.min(self.memory.len()), Ordering::Release);
     }
+}
+
+/// The beginning of the aligned memory that shows a file's bytes from `start` on, as an offset in the
+/// file, and how many bytes of it come before `start`.
+fn split(start: u64) -> (u64, usize) {
+    let skip = start % ALIGNMENT as u64;
+    (start - skip, skip as usize)
 }
 
 /// The mapping of a file that is being appended to. The one handle that can publish.
@@ -178,15 +292,11 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// Chunks begin at a file offset that is a multiple of this, at an address that is one too, so
-    /// that what is aligned in the file is aligned in the chunk.
-    pub(crate) const ALIGNMENT: u64 = 128;
-
     /// A chunk of `capacity` bytes for the bytes of `path` from `start` on.
     pub(crate) fn new(path: &Arc<Path>, start: u64, capacity: usize) -> io::Result<Self> {
-        let (base, skip) = Self::split(start);
-        let map = MmapRaw::from(MmapMut::map_anon(capacity)?);
-        Ok(Chunk { region: Arc::new(Region::new(map, skip.min(capacity), path, base)) })
+        let (base, skip) = split(start);
+        let memory = Arc::new(Memory::Map(MmapRaw::from(MmapMut::map_anon(capacity)?)));
+        Ok(Chunk { region: Arc::new(Region::new(memory, skip.min(capacity), path, base)) })
     }
 
     pub(crate) fn region(&self) -> &Arc<Region> {
@@ -195,14 +305,15 @@ impl Chunk {
 
     /// The memory above what is published: only this handle can reach it.
     pub(crate) fn spare(&mut self) -> &mut [u8] {
+        let Memory::Map(map) = &*self.region.memory else { return &mut [] };
         let published = self.region.published();
-        let len = self.region.map.len() - published;
+        let len = map.len() - published;
         // SAFETY: the bytes are mapped and initialised (anonymous memory is zeroed) and lie above
         // the published length, where `Region::get` hands out nothing (M1); `&mut self` on the only
         // handle that writes excludes a second such slice.
         #[expect(unsafe_code, reason = "the append buffer is written while readers hold slices")]
         unsafe {
-            slice::from_raw_parts_mut(self.region.map.as_mut_ptr().add(published), len)
+            slice::from_raw_parts_mut(map.as_mut_ptr().add(published), len)
         }
     }
 
@@ -211,14 +322,14 @@ impl Chunk {
     pub(crate) fn staged(&mut self, from: u64, staged: usize) -> Option<&[u8]> {
         let start = usize::try_from(from.checked_sub(self.region.base)?).ok()?;
         let end = self.region.published().checked_add(staged)?;
-        if start > end || end > self.region.map.len() {
+        if start > end || end > self.region.memory.len() {
             return None;
         }
         // SAFETY: the bytes are mapped and initialised (anonymous memory is zeroed); those below the
         // published length never change (M1), those above are written through this handle alone,
         // which the slice borrows mutably.
         #[expect(unsafe_code, reason = "the write to the file covers bytes not published yet")]
-        Some(unsafe { slice::from_raw_parts(self.region.map.as_ptr().add(start), end - start) })
+        Some(unsafe { slice::from_raw_parts(self.region.memory.as_ptr().add(start), end - start) })
     }
 
     /// Makes `len` more bytes readable, which the caller has filled through [`Chunk::spare`].
@@ -228,21 +339,16 @@ impl Chunk {
 
     /// Empties the chunk for the bytes from `start` on, unless somebody else holds its memory.
     pub(crate) fn reuse(&mut self, start: u64) -> bool {
-        let (base, skip) = Self::split(start);
+        let (base, skip) = split(start);
         // No reader is left, so taking bytes back is sound (M1).
         match Region::unshared(&mut self.region) {
-            Some(region) if skip <= region.map.len() => {
+            Some(region) if skip <= region.memory.len() => {
                 region.base = base;
                 *region.published.get_mut() = skip;
                 true
             }
             _ => false,
         }
-    }
-
-    fn split(start: u64) -> (u64, usize) {
-        let skip = start % Self::ALIGNMENT;
-        (start - skip, skip as usize)
     }
 }
 
@@ -362,6 +468,22 @@ impl File for OsFile {
         self.file.set_permissions(permissions)
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    fn will_need(&self, offset: u64, len: u64) -> io::Result<()> {
+        let (Ok(offset), Ok(len)) = (offset.try_into(), len.try_into()) else { return Ok(()) };
+        // SAFETY: the descriptor is open as long as `self.file`; the call reads and writes no memory.
+        #[expect(unsafe_code, reason = "std has no such call")]
+        let errno = unsafe {
+            libc::posix_fadvise(self.file.as_raw_fd(), offset, len, libc::POSIX_FADV_WILLNEED)
+        };
+        if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    fn will_need(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     fn map(&self, path: &Arc<Path>, len: u64) -> io::Result<Arc<Region>> {
         let found = self.len()?;
         if found < len {
@@ -376,7 +498,8 @@ impl File for OsFile {
     fn map_growing(&self, path: &Arc<Path>, capacity: u64) -> io::Result<GrowingMap> {
         let capacity = usize::try_from(capacity).map_err(io::Error::other)?;
         let map = MmapOptions::new().len(capacity).map_raw_read_only(&self.file)?;
-        Ok(GrowingMap { region: Arc::new(Region::new(map, 0, path, 0)) })
+        let memory = Arc::new(Memory::Map(map));
+        Ok(GrowingMap { region: Arc::new(Region::new(memory, 0, path, 0)) })
     }
 }
 
@@ -476,12 +599,48 @@ mod tests {
         assert_eq!(map.region().get(0..5), Some(&b"hello"[..]));
     }
 
+    /// How much of the mapping at this address is mapped in, in bytes.
+    #[cfg(target_os = "linux")]
+    fn resident(region: &Region) -> usize {
+        let start = format!("{:x}-", region.memory.as_ptr().addr());
+        let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines = smaps.lines().skip_while(|line| !line.starts_with(&start));
+        let rss = lines.find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        rss.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    #[cfg(target_os = "linux")]
     #[test]
-    fn what_is_aligned_in_the_file_is_aligned_in_a_chunk() {
+    fn populating_maps_in_every_page_at_the_range_and_no_file_that_was_cut() {
+        const LEN: usize = 1 << 20;
+        let file = OsFile::new(tempfile::tempfile().unwrap());
+        file.write_at(&vec![7; LEN], 0).unwrap();
+        let by_advice = file.map(&path(), LEN as u64).unwrap();
+        assert_eq!(resident(&by_advice), 0);
+        by_advice.populate(0..LEN).unwrap();
+        assert_eq!(resident(&by_advice), LEN);
+        let by_touch = file.map(&path(), LEN as u64).unwrap();
+        by_touch.touch(0..LEN);
+        assert_eq!(resident(&by_touch), LEN);
+
+        by_touch.populate(LEN..LEN + 1).unwrap();
+        by_touch.will_need(0..LEN).unwrap();
+        by_touch.will_need(LEN..LEN + 1).unwrap();
+        file.set_len(4096).unwrap();
+        // Needs Linux 5.14; before that, this is the bus error that it should not be.
+        assert!(by_advice.populate(0..LEN).is_err());
+    }
+
+    #[test]
+    fn what_is_aligned_in_the_file_is_aligned_in_chunks_and_copies() {
         for start in [0u64, 1, 127, 128, 1000] {
             let mut chunk = Chunk::new(&path(), start, 4096).unwrap();
             let address = chunk.spare().as_ptr() as u64;
-            assert_eq!(address % Chunk::ALIGNMENT, start % Chunk::ALIGNMENT);
+            assert_eq!(address % ALIGNMENT as u64, start % ALIGNMENT as u64);
+            let copy = Region::copy(&path(), start, 300, |bytes| bytes.fill(7)).unwrap();
+            let bytes = copy.get_from((start - copy.base()) as usize).unwrap();
+            assert_eq!(bytes, [7; 300]);
+            assert_eq!(bytes.as_ptr() as u64 % ALIGNMENT as u64, start % ALIGNMENT as u64);
         }
     }
 }

@@ -22,7 +22,7 @@ pub use report::{Cut, DamagedRecord, RecoveryReport};
 use crate::commit::{self, Commits};
 use crate::directory::Directory;
 use crate::error::{Damage, Error, Result};
-use crate::fs::{File, Fs};
+use crate::fs::{File, Fs, Reading, View};
 use crate::index::Index;
 use crate::keydir::KeyHasher;
 use crate::location::{Location, SegmentId, SegmentSlot};
@@ -64,6 +64,7 @@ pub(crate) fn recover(
         directory,
         strict: options.recovery == Recovery::Strict,
         segment_size: options.segment_size,
+        reading: Reading::new(options),
         index: Index::new(directory.clone(), hasher, options.verify),
         report: RecoveryReport::default(),
     };
@@ -117,6 +118,7 @@ struct Recovering<'a> {
     directory: &'a Directory,
     strict: bool,
     segment_size: u64,
+    reading: Reading,
     index: Index,
     report: RecoveryReport,
 }
@@ -132,9 +134,9 @@ impl Recovering<'_> {
             // The manifest may name only what is durable, and nobody knows who wrote this.
             file.sync().map_err(Error::io("sync", &*path))?;
             if Some(&id) == data.last() {
-                len = self.cut_adopted(id, &path, &*file, len)?;
+                len = self.cut_adopted(id, &path, &file, len)?;
             }
-            let segment = Arc::new(Segment::open(self.fs, &path, id, len)?);
+            let segment = Arc::new(Segment::open(self.fs, &path, id, len, self.reading)?);
             let summary = self.index_segment(&segment)?;
             if let Err(error) = file.make_read_only() {
                 tracing::warn!(path = %path.display(), %error, "cannot clear the write bits");
@@ -157,16 +159,15 @@ impl Recovering<'_> {
         &mut self,
         id: SegmentId,
         path: &Arc<Path>,
-        file: &dyn File,
+        file: &Arc<dyn File>,
         len: u64,
     ) -> Result<u64> {
-        let region = file.map(path, len).map_err(Error::io("map", &**path))?;
-        let bytes = region.get_from(0).unwrap_or_default();
-        let summary = scan::walk(bytes, Rules::AdoptedLast, |_| Ok::<_, Error>(()))?;
+        let bytes = View::open(file, path, len, self.reading)?.whole()?;
+        let summary = scan::walk(&bytes, Rules::AdoptedLast, |_| Ok::<_, Error>(()))?;
         if !scan::ends_as_tail(summary.ending, Rules::AdoptedLast) || summary.end == len {
             return Ok(len);
         }
-        self.set_aside(id, path, file, summary, len)?;
+        self.set_aside(id, path, &**file, summary, len)?;
         Ok(summary.end)
     }
 
@@ -174,7 +175,8 @@ impl Recovering<'_> {
     fn index_listed(&mut self, sealed: &[SealedEntry]) -> Result<()> {
         // All are found in order before the first is read.
         let segments = sealed.iter().map(|entry| {
-            Segment::open(self.fs, &self.directory.data(entry.id), entry.id, entry.len)
+            let path = self.directory.data(entry.id);
+            Segment::open(self.fs, &path, entry.id, entry.len, self.reading)
         });
         let segments = segments.map(|segment| segment.map(Arc::new)).collect::<Result<Vec<_>>>()?;
         let slots = self.index.segments.add_all(segments.iter().cloned());
@@ -197,7 +199,8 @@ impl Recovering<'_> {
     }
 
     fn index_segment_at(&mut self, slot: SegmentSlot, segment: &Segment) -> Result<Summary> {
-        let summary = scan::walk(segment.bytes(), Rules::Sealed, |found| match found {
+        let bytes = segment.read_all()?;
+        let summary = scan::walk(&bytes, Rules::Sealed, |found| match found {
             Found::Record { offset, frame } => {
                 segment.usage().add_record(frame.len());
                 let location = Location::new(slot, offset).map(Location::verified);
@@ -216,7 +219,7 @@ impl Recovering<'_> {
                 Ok(())
             }
             Found::Unreadable { offset, damage } => {
-                segment.usage().add_unreadable(segment.bytes().len() as u64 - offset);
+                segment.usage().add_unreadable(segment.len() - offset);
                 self.note_damage(segment, offset, damage)
             }
         })?;

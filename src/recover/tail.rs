@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::{Recovering, check_listed};
 use crate::commit::{self, Commits};
 use crate::error::{Damage, Error, Result};
-use crate::fs::{File, Region};
+use crate::fs::{File, View, Whole};
 use crate::index::TAKE_UP_BELOW;
 use crate::location::{SegmentId, SegmentSlot};
 use crate::manifest::SealedEntry;
@@ -29,7 +29,8 @@ pub(super) struct Tail {
 struct TailFile {
     id: SegmentId,
     file: Arc<dyn File>,
-    region: Arc<Region>,
+    path: Arc<Path>,
+    bytes: Whole,
 }
 
 impl Tail {
@@ -40,15 +41,15 @@ impl Tail {
             let path = recovering.directory.data(id);
             let file = open_listed(recovering.fs, &path)?;
             let len = file.len().map_err(Error::io("read the length of", &*path))?;
-            let region = file.map(&path, len).map_err(Error::io("map", &*path))?;
-            Ok(TailFile { id, file, region })
+            let bytes = View::open(&file, &path, len, recovering.reading)?.whole()?;
+            Ok(TailFile { id, file, path, bytes })
         };
         let files = ids.iter().map(open).collect::<Result<_>>()?;
         let mut tail = Tail { files, ends: Vec::new() };
         tail.ends = tail.walk(|_, _| Ok(()))?;
         for (file, summary) in tail.files.iter().zip(&tail.ends) {
             if summary.ending == Ending::Bad(Damage::ReservedFlag) {
-                return Err(corrupt(file.region.path(), summary.end, Damage::ReservedFlag));
+                return Err(corrupt(&file.path, summary.end, Damage::ReservedFlag));
             }
         }
         Ok(tail)
@@ -59,7 +60,7 @@ impl Tail {
     }
 
     fn len(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes().len() as u64).sum()
+        self.files.iter().map(|file| file.len()).sum()
     }
 
     /// Shows the log's good records with the path and offset of each, and the offsets of those of
@@ -73,10 +74,10 @@ impl Tail {
         for file in &self.files {
             let mut summary = Summary { end: 0, ending: Ending::Whole, records: 0, checksum: 0 };
             if !ended {
-                let path = file.region.path();
-                summary = scan::walk(file.bytes(), Rules::Tail, |found| sink(path, found))?;
+                let path = &*file.path;
+                summary = scan::walk(&file.bytes, Rules::Tail, |found| sink(path, found))?;
             }
-            ended |= summary.end < file.bytes().len() as u64;
+            ended |= summary.end < file.len();
             summaries.push(summary);
         }
         Ok(summaries)
@@ -84,8 +85,8 @@ impl Tail {
 }
 
 impl TailFile {
-    fn bytes(&self) -> &[u8] {
-        self.region.get_from(0).unwrap_or_default()
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
     }
 }
 
@@ -108,7 +109,7 @@ impl Recovering<'_> {
             _ => None,
         };
         let temporary = self.directory.data_temporary(copy_id);
-        let mut copy = Active::create_unread(self.fs, &temporary, copy_id)?;
+        let mut copy = Active::create_unread(self.fs, &temporary, copy_id, self.reading)?;
         if let Some((slot, segment)) = &small {
             self.copy_small(*slot, segment, tail, &mut copy)?;
         }
@@ -170,7 +171,7 @@ impl Recovering<'_> {
             Ok(())
         })?;
         for ((file, &summary), end) in tail.files.iter().zip(&tail.ends).zip(ends) {
-            let (path, len) = (file.region.path(), file.bytes().len() as u64);
+            let (path, len) = (&*file.path, file.len());
             if summary != end {
                 // Something has gone bad since it was looked at.
                 let damage = Damage::Length { expected: summary.end, found: end.end };
@@ -197,8 +198,9 @@ impl Recovering<'_> {
         let entry = copy.entry();
         copy.seal(&path)?;
         // Read as any listed segment is, while what it was copied from is still there.
-        let segment = Segment::open(self.fs, &path, entry.id, entry.len)?;
-        let summary = scan::walk(segment.bytes(), Rules::Sealed, |found| match found {
+        let segment = Segment::open(self.fs, &path, entry.id, entry.len, self.reading)?;
+        let bytes = segment.read_all()?;
+        let summary = scan::walk(&bytes, Rules::Sealed, |found| match found {
             Found::Record { .. } | Found::Unapplied { .. } => Ok(()),
             Found::Bad { offset, damage, .. } | Found::Unreadable { offset, damage } => {
                 Err(segment.corrupt(offset, damage))

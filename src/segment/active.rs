@@ -1,11 +1,10 @@
 //! The segment that is being appended to: the writer's side.
 //!
 //! Records go into a chunk of memory, and from there to the file: at once, or when the chunk is
-//! full. Readers find what the file has in its mapping and the rest in the chunk, without a copy
-//! either way. A record that would fill most of a chunk is written to the file directly.
+//! full. Readers find what the file has in its view and the rest in the chunk. A record that would fill most of a chunk is written to the file directly.
 //!
 //! Invariants:
-//! - Bytes of the file below `flushed` are written and never written again; the mapping is published
+//! - Bytes of the file below `flushed` are written and never written again; the view is published
 //!   up to there, after the write.
 //! - The chunk holds the bytes from `flushed` to `end`, whole records, and keeps what it has flushed
 //!   until it is full.
@@ -21,7 +20,7 @@ use parking_lot::Mutex;
 
 use super::{Pin, Segment, Usage, corrupt};
 use crate::error::{Damage, Error, Result};
-use crate::fs::{Chunk, File, Fs, GrowingMap, Region};
+use crate::fs::{ALIGNMENT, Chunk, File, Fs, GrowingView, Reading, Region, View};
 use crate::location::{Location, SegmentId};
 use crate::manifest::SealedEntry;
 use crate::record::{BatchPart, Frame, MAX_ALIGN, Record};
@@ -32,14 +31,15 @@ const CHUNK_LEN: usize = 256 << 10;
 const DIRECT_LEN: u64 = 64 << 10;
 /// What is aligned in the file is aligned where readers find it: in the mapping, which begins at a
 /// page, and in the chunk.
-const _: () = assert!(Chunk::ALIGNMENT.is_multiple_of(MAX_ALIGN as u64));
+const _: () = assert!(ALIGNMENT.is_multiple_of(MAX_ALIGN));
 
 pub(crate) struct Active {
     id: SegmentId,
     path: Arc<Path>,
     file: Arc<dyn File>,
     /// None for a segment that nobody reads before it is sealed.
-    map: Option<GrowingMap>,
+    view: Option<GrowingView>,
+    reading: Reading,
     capacity: u64,
     buffer: Arc<Buffer>,
     chunk: Option<Chunk>,
@@ -67,17 +67,14 @@ pub(crate) struct Appended {
 }
 
 impl Buffer {
-    /// Finds what was not in `mapping` a moment ago: in the chunk or, flushed since, in the mapping.
+    /// What was not in the file a moment ago, unless it has been flushed since.
     #[cold]
-    pub(super) fn pin<'t>(&self, mapping: &'t Arc<Region>, offset: u64) -> Pin<'t> {
+    pub(super) fn pin(&self, file: &View, offset: u64) -> Option<Pin<'static>> {
         let chunk = self.chunk.lock();
-        match &*chunk {
-            Some(region) if offset >= mapping.published() as u64 && offset >= region.base() => {
-                let start = (offset - region.base()) as usize;
-                Pin { region: Cow::Owned(Arc::clone(region)), start }
-            }
-            _ => Pin { region: Cow::Borrowed(mapping), start: offset as usize },
-        }
+        let region = chunk.as_ref()?;
+        let start = offset.checked_sub(region.base())? as usize;
+        let region = || Cow::Owned(Arc::clone(region));
+        (offset >= file.published()).then(|| Pin { start, region: region() })
     }
 }
 
@@ -88,12 +85,12 @@ impl Active {
         path: &Arc<Path>,
         id: SegmentId,
         capacity: u64,
+        reading: Reading,
     ) -> Result<Self> {
-        let mut active = Self::create_unread(fs, path, id)?;
-        let map = active.file.map_growing(path, capacity).map_err(Error::io("map", &**path));
-        match map {
-            Ok(map) => {
-                active.map = Some(map);
+        let mut active = Self::create_unread(fs, path, id, reading)?;
+        match GrowingView::new(&active.file, path, capacity, reading) {
+            Ok(view) => {
+                active.view = Some(view);
                 active.capacity = capacity;
             }
             Err(error) => {
@@ -106,13 +103,19 @@ impl Active {
     }
 
     /// A new segment file that nobody reads before it is sealed, of any length.
-    pub(crate) fn create_unread(fs: &dyn Fs, path: &Arc<Path>, id: SegmentId) -> Result<Self> {
+    pub(crate) fn create_unread(
+        fs: &dyn Fs,
+        path: &Arc<Path>,
+        id: SegmentId,
+        reading: Reading,
+    ) -> Result<Self> {
         let file = fs.create(path).map_err(Error::io("create", &**path))?;
         Ok(Active {
             id,
             path: Arc::clone(path),
             file,
-            map: None,
+            view: None,
+            reading,
             capacity: u64::MAX,
             buffer: Arc::default(),
             chunk: None,
@@ -161,7 +164,7 @@ impl Active {
     pub(crate) fn reader(&self) -> Option<Segment> {
         Some(Segment {
             id: self.id,
-            region: Arc::clone(self.map.as_ref()?.region()),
+            view: self.view.as_ref()?.view(),
             buffer: Some(Arc::clone(&self.buffer)),
             usage: Arc::clone(&self.usage),
         })
@@ -184,8 +187,8 @@ impl Active {
         self.records += 1;
         self.checksum.update(&appended.checksum.to_be_bytes());
         self.usage.add_record(appended.len);
-        if let Some(map) = &self.map {
-            map.publish(self.flushed);
+        if let Some(view) = &self.view {
+            view.publish(self.flushed);
         }
         Ok(appended)
     }
@@ -257,8 +260,8 @@ impl Active {
         if self.buffered() > 0 {
             self.write_chunk(0)?;
         }
-        if let Some(map) = &self.map {
-            map.publish(self.flushed);
+        if let Some(view) = &self.view {
+            view.publish(self.flushed);
         }
         Ok(())
     }
@@ -285,21 +288,21 @@ impl Active {
         }
     }
 
-    /// Turns it into a sealed segment at `path`, mapped anew at its exact length. It is finished.
+    /// Turns it into a sealed segment at `path`, its view made anew at its exact length. It is finished.
     pub(crate) fn seal(self, path: &Arc<Path>) -> Result<Segment> {
         if let Err(error) = self.file.make_read_only() {
             tracing::warn!(path = %path.display(), %error, "cannot clear a segment's write bits");
         }
-        let region = match (self.file.map(path, self.flushed), &self.map) {
-            (Ok(region), _) => region,
-            (Err(error), Some(map)) => {
+        let view = match (View::open(&self.file, path, self.flushed, self.reading), &self.view) {
+            (Ok(view), _) => view,
+            (Err(error), Some(growing)) => {
                 // What readers have used so far serves as well; it only reserves more addresses.
                 tracing::warn!(path = %path.display(), %error, "cannot remap a sealed segment");
-                Arc::clone(map.region())
+                growing.view()
             }
-            (Err(error), None) => return Err(Error::io("map", &**path)(error)),
+            (Err(error), None) => return Err(error),
         };
-        Ok(Segment { id: self.id, region, buffer: None, usage: self.usage })
+        Ok(Segment { id: self.id, view, buffer: None, usage: self.usage })
     }
 
     /// Writes the chunk's bytes from `flushed` on, with `staged` more than are published.
@@ -349,7 +352,7 @@ impl Active {
             let chunk = Chunk::new(&self.path, self.end, CHUNK_LEN);
             self.chunk = Some(chunk.map_err(Error::io("get memory to append to", &*self.path))?);
         }
-        if self.map.is_some() {
+        if self.view.is_some() {
             *readers = self.chunk.as_ref().map(|chunk| Arc::clone(chunk.region()));
         }
         Ok(())

@@ -19,15 +19,16 @@ pub(crate) use active::{Active, Buffer};
 pub(crate) use table::{Slots, Table};
 
 use crate::error::{Damage, Error, Result};
-use crate::fs::{File, Fs, Region};
+use crate::fs::{File, Fs, Reading, Region, View, Whole};
 use crate::location::SegmentId;
+use crate::record::{Frame, HEADER_LEN};
 
 /// A segment as readers see it.
 pub(crate) struct Segment {
     id: SegmentId,
-    /// A sealed segment's mapping shows all of it; the active one's what the OS has been given.
-    region: Arc<Region>,
-    /// What of the active segment is not in the mapping yet.
+    /// A sealed segment's shows all of it; the active one's what the OS has been given.
+    view: View,
+    /// What of the active segment is not in the file yet.
     buffer: Option<Arc<Buffer>>,
     usage: Arc<Usage>,
 }
@@ -79,11 +80,6 @@ pub(crate) struct Pin<'t> {
 }
 
 impl Pin<'_> {
-    /// One that holds its region by itself.
-    pub(crate) fn into_owned(self) -> Pin<'static> {
-        Pin { region: Cow::Owned(self.region.into_owned()), start: self.start }
-    }
-
     /// The offset of the record in its file.
     pub(crate) fn offset(&self) -> u64 {
         self.region.base() + self.start as u64
@@ -116,21 +112,22 @@ pub(crate) fn open_listed(fs: &dyn Fs, path: &Path) -> Result<Arc<dyn File>> {
 }
 
 impl Segment {
-    /// Maps the first `len` bytes of a sealed segment's file.
-    pub(crate) fn open(fs: &dyn Fs, path: &Arc<Path>, id: SegmentId, len: u64) -> Result<Self> {
+    /// Opens the first `len` bytes of a sealed segment's file to be read.
+    pub(crate) fn open(
+        fs: &dyn Fs,
+        path: &Arc<Path>,
+        id: SegmentId,
+        len: u64,
+        reading: Reading,
+    ) -> Result<Self> {
         let file = open_listed(fs, path)?;
         let found = file.len().map_err(Error::io("read the length of", &**path))?;
         if found < len {
             let damage = Damage::Length { expected: len, found };
             return Err(Error::Inconsistent { path: path.to_path_buf(), damage });
         }
-        let region = file.map(path, len).map_err(Error::io("map", &**path))?;
-        Ok(Segment { id, region, buffer: None, usage: Arc::default() })
-    }
-
-    #[inline]
-    pub(crate) fn region(&self) -> &Arc<Region> {
-        &self.region
+        let view = View::open(&file, path, len, reading)?;
+        Ok(Segment { id, view, buffer: None, usage: Arc::default() })
     }
 
     pub(crate) fn id(&self) -> SegmentId {
@@ -138,7 +135,7 @@ impl Segment {
     }
 
     pub(crate) fn path(&self) -> &Arc<Path> {
-        self.region.path()
+        self.view.path()
     }
 
     pub(crate) fn usage(&self) -> &Arc<Usage> {
@@ -149,27 +146,64 @@ impl Segment {
         corrupt(self.path(), offset, damage)
     }
 
-    /// All readable bytes of a sealed segment.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.region.get_from(0).unwrap_or_default()
+    /// What of its file is readable, in bytes: of a sealed segment, all.
+    pub(crate) fn len(&self) -> u64 {
+        self.view.published()
     }
 
-    /// The memory in which the record at `offset` lies, asked for from the processor. The active segment
-    /// is looked at in its mapping first; only what is not there yet takes the buffer's lock.
+    /// All readable bytes of a sealed segment, for who walks them.
+    pub(crate) fn read_all(&self) -> Result<Whole> {
+        self.view.whole()
+    }
+
+    /// What the system can be told of the file.
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Holds memory in which the record at `offset` lies. It may be read from disk for that, which
+    /// can take long and fail. The active segment is looked at in its file first; only what is not
+    /// there yet takes the buffer's lock.
     #[inline]
-    pub(crate) fn pin(&self, offset: u64) -> Pin<'_> {
-        self.prefetch(offset);
-        match &self.buffer {
-            Some(buffer) if offset >= self.region.published() as u64 => {
-                buffer.pin(&self.region, offset)
+    pub(crate) fn pin(&self, offset: u64) -> Result<Pin<'_>> {
+        if let Some(buffer) = &self.buffer
+            && offset >= self.view.published()
+            && let Some(pin) = buffer.pin(&self.view, offset)
+        {
+            return Ok(pin);
+        }
+        let wanted = |bytes: &[u8], there| self.record_len(offset, bytes, there);
+        let region = self.view.hold(offset, HEADER_LEN, wanted)?;
+        Ok(Pin { start: (offset - region.base()) as usize, region })
+    }
+
+    /// How long the record at `offset` is that begins with `bytes`, if it is all `there`.
+    fn record_len(&self, offset: u64, bytes: &[u8], there: u64) -> Result<u64> {
+        match Frame::read(bytes, offset) {
+            Ok(frame) => Ok(frame.len()),
+            Err(Damage::Length { expected, .. }) if expected <= there => Ok(expected),
+            Err(Damage::Length { expected, .. }) => {
+                Err(self.corrupt(offset, Damage::Length { expected, found: there }))
             }
-            _ => Pin { region: Cow::Borrowed(&self.region), start: offset as usize },
+            Err(damage) => Err(self.corrupt(offset, damage)),
         }
     }
 
     /// Asks the processor for the record at `offset`.
     #[inline]
     pub(crate) fn prefetch(&self, offset: u64) {
-        self.region.prefetch(offset as usize);
+        if let Some(region) = self.view.mapping() {
+            region.prefetch(offset as usize);
+        }
+    }
+}
+
+#[cfg(all(loom, test))]
+impl Segment {
+    /// A segment for models, which read nothing.
+    pub(crate) fn of_nothing(path: &Arc<Path>, id: SegmentId) -> Self {
+        let chunk = crate::fs::Chunk::new(path, 0, 4096).unwrap();
+        let region = Arc::clone(chunk.region());
+        Segment { id, region, buffer: None, usage: Arc::default() }
     }
 }

@@ -11,11 +11,9 @@
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use arc_swap::{ArcSwap, Guard};
-use parking_lot::Mutex;
-
 use super::Segment;
 use crate::location::SegmentSlot;
+use crate::sync::{ArcSwap, Guard, Mutex};
 
 /// The segments at one moment, kept alive.
 #[derive(Clone, Default)]

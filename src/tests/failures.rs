@@ -10,7 +10,7 @@ use super::hazards::{MANY, half_dead, reopen};
 use super::support::{Machine, contents, encode, value};
 use crate::error::Error;
 use crate::fs::sim::Op;
-use crate::options::{Durability, Verify};
+use crate::options::{Durability, ReadMode, Verify};
 use crate::record::{BatchPart, Record};
 
 #[test]
@@ -198,8 +198,14 @@ fn a_record_that_goes_bad_while_it_is_compacted_is_corrupt_and_not_lost() {
     let store = four(&machine);
     store.put("a", "again").unwrap();
     spoil_when_made(&machine, ".data.tmp");
-    assert!(matches!(store.compact(), Err(Error::Corrupt { .. })));
-    assert!(matches!(store.get("c"), Err(Error::Corrupt { .. })));
+    if machine.options.read_mode == ReadMode::Copy {
+        // What is copied has been read before, whole.
+        store.compact().unwrap();
+        assert_eq!(value(&store, "c").as_deref(), Some("value-c"));
+    } else {
+        assert!(matches!(store.compact(), Err(Error::Corrupt { .. })));
+        assert!(matches!(store.get("c"), Err(Error::Corrupt { .. })));
+    }
     assert_eq!(value(&store, "d").as_deref(), Some("value-d"));
 }
 

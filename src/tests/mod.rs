@@ -3,5 +3,6 @@
 mod failures;
 mod hazards;
 mod model;
+mod reading;
 mod rules;
 mod support;

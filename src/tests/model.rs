@@ -7,8 +7,8 @@
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use super::support::{Contents, Machine, contents};
-use crate::options::{Durability, EmptyValues};
+use super::support::{Contents, Machine, contents, read_mode};
+use crate::options::{Durability, EmptyValues, ReadMode};
 use crate::store::Store;
 
 /// Random runs; `PROPTEST_CASES` may ask for more.
@@ -246,6 +246,10 @@ impl Run {
     /// Opens what is left: one of the states from `earliest` on, which is durable now.
     fn open(&mut self, earliest: usize) {
         self.store = match self.machine.open() {
+            // It opened, but only what is mapped can be read once the machine is down.
+            Ok(_) if self.machine.fs.is_down() && read_mode() == ReadMode::Copy => {
+                return self.crash(earliest as u64);
+            }
             Ok(store) => store,
             Err(_) if self.machine.fs.is_down() => return self.crash(earliest as u64),
             Err(error) => panic!("{error}"),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::clock::TimeSource;
 use crate::error::Result;
 use crate::fs::sim::SimFs;
-use crate::options::Options;
+use crate::options::{Options, ReadMode};
 use crate::record::Record;
 use crate::store::{Ground, Store};
 
@@ -29,6 +29,15 @@ impl TimeSource for ManualTime {
     }
 }
 
+/// The mode that this run of the tests is for: `ZEROCASK_TEST_READ_MODE`, "mapped" or "copy".
+pub(super) fn read_mode() -> ReadMode {
+    match std::env::var("ZEROCASK_TEST_READ_MODE").as_deref() {
+        Ok("copy") => ReadMode::Copy,
+        Ok("mapped") | Err(std::env::VarError::NotPresent) => ReadMode::Mapped,
+        other => panic!("ZEROCASK_TEST_READ_MODE is mapped or copy, not {other:?}"),
+    }
+}
+
 /// A machine with one store on its disk.
 #[derive(Clone)]
 pub(super) struct Machine {
@@ -40,7 +49,7 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new(segment_size: u64) -> Self {
-        let options = Options::new().segment_size(segment_size);
+        let options = Options::new().segment_size(segment_size).read_mode(read_mode());
         let (fs, time) = (SimFs::new(1), ManualTime::default());
         Machine { fs, time, options, hash_mask: u64::MAX }
     }

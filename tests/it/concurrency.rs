@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use zerocask::{Durability, Options, Store, Verify};
 
+use crate::support::{open, options};
+
 const KEYS: usize = 200;
 const WRITES: u64 = 60_000;
 
@@ -102,7 +104,7 @@ fn run(options: &Options) {
 
 #[test]
 fn readers_beside_a_writer_and_a_compactor_see_only_what_was_right_meanwhile() {
-    let options = Options::new().segment_size(32 << 10).durability(Durability::Buffered);
+    let options = options().segment_size(32 << 10).durability(Durability::Buffered);
     run(&options);
     run(&options.verify(Verify::Always));
 }
@@ -110,7 +112,7 @@ fn readers_beside_a_writer_and_a_compactor_see_only_what_was_right_meanwhile() {
 #[test]
 fn hazard_13_a_get_never_misses_a_key_whose_segment_is_being_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Options::new().segment_size(4096).open(dir.path()).unwrap();
+    let store = options().segment_size(4096).open(dir.path()).unwrap();
     for n in 0..100 {
         store.put(key(n), value(n, 1)).unwrap();
     }
@@ -138,7 +140,7 @@ fn hazard_13_a_get_never_misses_a_key_whose_segment_is_being_removed() {
 #[test]
 fn writers_take_turns() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Options::new().segment_size(16 << 10).open(dir.path()).unwrap();
+    let store = options().segment_size(16 << 10).open(dir.path()).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let store = store.clone();
@@ -153,7 +155,7 @@ fn writers_take_turns() {
         }
     });
     drop(store);
-    let store = Store::open(dir.path()).unwrap();
+    let store = open(dir.path()).unwrap();
     assert_eq!(store.len(), 4 * (500 - 167));
     assert_eq!(store.get("3 499").unwrap().unwrap(), "value 499");
 }

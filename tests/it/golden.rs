@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 use zerocask::record::{Alignment, BatchPart, Frame, Record};
-use zerocask::{Options, Recovery, Store};
+use zerocask::{Recovery, Store};
+
+use crate::support::options;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -109,7 +111,7 @@ fn a_directory_of_bare_data_files_is_adopted_in_id_order_with_its_torn_tail_set_
     for recovery in [Recovery::Lenient, Recovery::Strict] {
         let dir = copy_of_plain();
         let before = std::fs::read(dir.path().join("00000010.data")).unwrap();
-        let options = Options::new().recovery(recovery);
+        let options = options().recovery(recovery);
         let store = options.open(dir.path()).unwrap();
         assert_plain(&store);
         let report = store.recovery_report();

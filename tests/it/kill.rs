@@ -10,14 +10,16 @@ use std::process::{Command, Stdio};
 
 use zerocask::{Durability, Options, Store};
 
+use crate::support::options;
+
 const DIR: &str = "ZEROCASK_TEST_KILL_DIR";
 const START: &str = "ZEROCASK_TEST_KILL_START";
 const FLUSH_EVERY: &str = "ZEROCASK_TEST_KILL_FLUSH_EVERY";
 const ROUNDS: u64 = 40;
 
-fn options(flush_every: u64) -> Options {
+fn options_for(flush_every: u64) -> Options {
     let durability = if flush_every == 1 { Durability::Flushed } else { Durability::Buffered };
-    Options::new().segment_size(20_000).durability(durability)
+    options().segment_size(20_000).durability(durability)
 }
 
 /// What the operation of this number does: a put of a value, or a deletion.
@@ -30,7 +32,7 @@ fn operation(n: u64) -> (String, Option<String>) {
 fn child(dir: &Path) -> ! {
     let number = |name| std::env::var(name).unwrap().parse::<u64>().unwrap();
     let flush_every = number(FLUSH_EVERY);
-    let store = options(flush_every).open(dir).unwrap();
+    let store = options_for(flush_every).open(dir).unwrap();
     let compactor = store.clone();
     std::thread::spawn(move || {
         loop {
@@ -81,7 +83,7 @@ fn kill_again_and_again(test: &str, flush_every: u64) {
         child.wait().unwrap();
         assert!(acknowledged >= next, "the child did something");
 
-        let store = options(flush_every).open(dir.path()).unwrap();
+        let store = options_for(flush_every).open(dir.path()).unwrap();
         assert!(store.recovery_report().damage.is_empty());
         let found = contents(&store);
         // One of the states from the last acknowledged operation on.

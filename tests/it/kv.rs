@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::{TempDir, tempdir};
-use zerocask::Store;
+
+use crate::support::open;
 
 const KV: &str = env!("CARGO_BIN_EXE_kv");
 
@@ -202,7 +203,7 @@ fn list_writes_the_keys_in_the_order_of_their_bytes() {
 fn stats_names_every_figure_of_the_library_in_aligned_lines() {
     let dir = replaced_big_value();
     let text = ok_text(dir.path(), &["stats"]);
-    let store = Store::open(dir.path()).unwrap();
+    let store = open(dir.path()).unwrap();
     let debug = format!("{:?}", store.stats());
     let figures = debug.trim_start_matches("Stats { ").trim_end_matches(" }").split(", ");
     let expected: Vec<_> = figures.map(|figure| figure.split_once(": ").unwrap()).collect();
@@ -343,7 +344,7 @@ fn help_and_version_are_answers_and_no_errors() {
 #[test]
 fn a_store_that_is_open_elsewhere_is_refused_until_it_is_closed() {
     let dir = tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let store = open(dir.path()).unwrap();
     store.put("key", "value").unwrap();
     for args in [&["put", "key", "other"][..], &["get", "key"], &["compact"]] {
         let line = failed(&kv(dir.path(), args));

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use zerocask::{Error, Options, Store};
+use zerocask::{Error, Store};
+
+use crate::support::{open, options};
 
 #[test]
 fn hazard_17_of_lock_files_empty_left_over_or_held_only_a_held_one_refuses() {
@@ -10,18 +12,18 @@ fn hazard_17_of_lock_files_empty_left_over_or_held_only_a_held_one_refuses() {
     let lock = dir.path().join("LOCK");
     for left_over in ["", "12345\n", "garbage of a crash"] {
         fs::write(&lock, left_over).unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = open(dir.path()).unwrap();
         store.put("key", left_over.len().to_string()).unwrap();
         let clone = store.clone();
         drop(store);
-        match Store::open(dir.path()) {
+        match open(dir.path()) {
             Err(Error::Locked { path }) => assert_eq!(path, lock),
             other => panic!("{other:?}"),
         }
         // A reading owner holds it no less than one that has written.
         drop(clone);
-        let reader = Store::open(dir.path()).unwrap();
-        assert!(matches!(Store::open(dir.path()), Err(Error::Locked { .. })));
+        let reader = open(dir.path()).unwrap();
+        assert!(matches!(open(dir.path()), Err(Error::Locked { .. })));
         drop(reader);
     }
 }
@@ -29,11 +31,11 @@ fn hazard_17_of_lock_files_empty_left_over_or_held_only_a_held_one_refuses() {
 #[test]
 fn closing_lets_go_of_the_directory_whatever_other_handles_there_are() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let store = open(dir.path()).unwrap();
     store.put("key", "value").unwrap();
     let (other, held) = (store.clone(), store.get("key").unwrap().unwrap());
     store.close().unwrap();
-    let next = Store::open(dir.path()).unwrap();
+    let next = open(dir.path()).unwrap();
     next.put("key", "newer").unwrap();
     assert!(matches!(other.get("key"), Err(Error::Closed)));
     assert!(matches!(other.put("key", "lost"), Err(Error::Closed)));
@@ -49,22 +51,22 @@ fn closing_lets_go_of_the_directory_whatever_other_handles_there_are() {
 fn a_missing_store_is_made_with_its_directory_and_parents_unless_that_is_off() {
     let dir = tempfile::tempdir().unwrap();
     let deep = dir.path().join("a/b/c");
-    match Options::new().create(false).open(&deep) {
+    match options().create(false).open(&deep) {
         Err(Error::NotFound { path }) => assert_eq!(path, deep),
         other => panic!("{other:?}"),
     }
     assert!(!dir.path().join("a").exists());
-    assert!(matches!(Options::new().create(false).open(dir.path()), Err(Error::NotFound { .. })));
+    assert!(matches!(options().create(false).open(dir.path()), Err(Error::NotFound { .. })));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "an empty directory is left empty");
-    Store::open(&deep).unwrap().put("key", "value").unwrap();
-    assert_eq!(Options::new().create(false).open(&deep).unwrap().len(), 1);
+    open(&deep).unwrap().put("key", "value").unwrap();
+    assert_eq!(options().create(false).open(&deep).unwrap().len(), 1);
 }
 
 #[test]
 fn options_out_of_range_are_refused_before_anything_is_made() {
     let dir = tempfile::tempdir().unwrap();
     for size in [0, 63, (1 << 39) + 1, u64::MAX] {
-        let opened = Options::new().segment_size(size).open(dir.path().join("store"));
+        let opened = options().segment_size(size).open(dir.path().join("store"));
         match opened {
             Err(Error::InvalidOption { option: "segment_size", found, .. }) => {
                 assert_eq!(found, size);
@@ -79,17 +81,17 @@ fn options_out_of_range_are_refused_before_anything_is_made() {
 fn what_is_no_regular_file_is_an_error_and_no_hang() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("00000001.data")).unwrap();
-    match Store::open(dir.path()) {
+    match open(dir.path()) {
         Err(Error::Io { path, .. }) => assert_eq!(path, dir.path().join("00000001.data")),
         other => panic!("{other:?}"),
     }
     fs::remove_dir(dir.path().join("00000001.data")).unwrap();
     let fifo = dir.path().join("00000001.data");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    assert!(matches!(Store::open(dir.path()), Err(Error::Io { .. })));
+    assert!(matches!(open(dir.path()), Err(Error::Io { .. })));
     fs::remove_file(fifo).unwrap();
     fs::write(dir.path().join("file"), "").unwrap();
-    assert!(matches!(Store::open(dir.path().join("file")), Err(Error::Io { .. })));
+    assert!(matches!(open(dir.path().join("file")), Err(Error::Io { .. })));
 }
 
 #[test]
@@ -103,7 +105,7 @@ fn a_child_that_another_thread_is_starting_does_not_keep_the_lock() {
             }
         });
         let opened: Result<Vec<_>, _> =
-            (0..500).map(|_| Store::open(dir.path()).and_then(Store::close)).collect();
+            (0..500).map(|_| open(dir.path()).and_then(Store::close)).collect();
         over.store(true, std::sync::atomic::Ordering::Relaxed);
         opened.unwrap();
     });

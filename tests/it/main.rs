@@ -8,5 +8,7 @@ mod kill;
 #[cfg(feature = "cli")]
 mod kv;
 mod lock;
+mod reading;
+mod support;
 mod typed;
 mod values;

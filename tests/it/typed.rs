@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use zerocask::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-use zerocask::{Durability, EmptyValues, Error, Misfit, Options, Store, view, view_slice};
+use zerocask::{Durability, EmptyValues, Error, Misfit, Store, view, view_slice};
+
+use crate::support;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, PartialEq, Debug)]
 #[zerocopy(crate = "zerocask::zerocopy")]
@@ -60,7 +62,7 @@ proptest! {
         puts.sort_by_key(|put| put.key.len());
         puts.dedup_by_key(|put| put.key.len());
         let durability = if buffered { Durability::Buffered } else { Durability::Flushed };
-        let options = Options::new().segment_size(segment_size).durability(durability);
+        let options = support::options().segment_size(segment_size).durability(durability);
         let dir = tempfile::tempdir().unwrap();
         let store = options.open(dir.path()).unwrap();
         for (n, Put { key, value, align }) in puts.iter().enumerate() {
@@ -89,7 +91,7 @@ fn what_was_put_as_a_type_is_viewed_as_it() {
     let line = Line { words: [1, 2, 3, 4, 5, 6, 7, u64::MAX] };
     let lines = vec![line.clone(); 100];
     let floats = [f32::MIN, -0.0, 1.5];
-    let store = Store::open(dir.path()).unwrap();
+    let store = support::open(dir.path()).unwrap();
     store.put_as("", &line).unwrap();
     store.put_as("lines", &lines[..]).unwrap();
     store.put_as("floats", &floats).unwrap();
@@ -107,7 +109,7 @@ fn what_was_put_as_a_type_is_viewed_as_it() {
     };
     check(&store);
     store.close().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let store = support::open(dir.path()).unwrap();
     check(&store);
     assert!(store.delete("text").unwrap());
     store.compact().unwrap();
@@ -153,7 +155,7 @@ fn what_does_not_fit_is_an_error_that_says_what_did_not() {
 fn no_bytes_are_an_empty_slice_wherever_they_lie_and_stored_whatever_the_rule() {
     for rule in [EmptyValues::Delete, EmptyValues::Stored] {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options::new().empty_values(rule);
+        let options = support::options().empty_values(rule);
         let store = options.open(dir.path()).unwrap();
         store.put_as("floats", &[0f32; 0]).unwrap();
         store.put_as("unit", &()).unwrap();
@@ -176,7 +178,7 @@ fn no_bytes_are_an_empty_slice_wherever_they_lie_and_stored_whatever_the_rule() 
 #[test]
 fn alignments_that_no_record_has_are_refused_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let store = support::open(dir.path()).unwrap();
     for align in [0, 3, 12, 127, 129, 256, usize::MAX, 1 << 63] {
         match store.put_aligned("key", "value", align) {
             Err(Error::InvalidAlignment { found, max: 128 }) => assert_eq!(found, align),

@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, Read, Seek, SeekFrom};
 
-use zerocask::{Options, Store};
+use zerocask::Store;
+
+use crate::support;
 
 /// Segments of a few records, so that compaction has something to merge and to drop.
 fn small_segments(dir: &tempfile::TempDir) -> Store {
-    Options::new().segment_size(1024).open(dir.path()).unwrap()
+    support::options().segment_size(1024).open(dir.path()).unwrap()
 }
 
 fn put_all(store: &Store, round: u32) {
@@ -39,7 +41,7 @@ fn a_slice_keeps_what_the_value_keeps() {
 #[test]
 fn a_cursor_reads_and_seeks_after_the_store_is_gone() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let store = support::open(dir.path()).unwrap();
     store.put("key", "first\nsecond\nthird").unwrap();
     let value = store.get("key").unwrap().unwrap();
     assert_eq!(value.to_vec(), b"first\nsecond\nthird");
@@ -90,7 +92,7 @@ mod as_bytes {
     #[test]
     fn taken_from_the_append_buffer_they_never_change() {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options::new().durability(Durability::Buffered);
+        let options = support::options().durability(Durability::Buffered);
         let store = options.open(dir.path()).unwrap();
         let mut held = Vec::new();
         for n in 0..4000u32 {
@@ -111,7 +113,7 @@ mod as_bytes {
     #[test]
     fn taken_beside_a_writer_they_are_the_value_and_never_change() {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options::new().segment_size(1 << 20).durability(Durability::Buffered);
+        let options = support::options().segment_size(1 << 20).durability(Durability::Buffered);
         let store = options.open(dir.path()).unwrap();
         let put = AtomicU32::new(0);
         let text = |n: u32| format!("{n:08}").repeat(30);

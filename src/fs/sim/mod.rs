@@ -29,7 +29,8 @@ use disk::{Disk, Inode, InodeId, NameOp, Random, parent};
 use super::os::OsFile;
 use super::{File, Fs, GrowingMap, Lock, Region};
 
-/// The kinds of operations that change a disk.
+/// The kinds of operations. The last three do not change a disk: they fail if that is armed for their
+/// kind, and otherwise do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Create,
@@ -40,6 +41,15 @@ pub(crate) enum Op {
     SetLen,
     Sync,
     MakeReadOnly,
+    Read,
+    Map,
+    WillNeed,
+}
+
+impl Op {
+    fn changes_the_disk(self) -> bool {
+        !matches!(self, Op::Read | Op::Map | Op::WillNeed)
+    }
 }
 
 /// The error with which an operation is to fail.
@@ -108,7 +118,7 @@ impl SimFs {
         self.machine.lock().down
     }
 
-    /// The `n`-th operation from now of the given kind (of any kind if `None`), 0 being the next,
+    /// The `n`-th operation from now of the given kind (of any that changes the disk if `None`), 0 being the next,
     /// fails once and does not happen; a write happens in part, a sync drops the dirty pages.
     pub(crate) fn fail_at(&self, n: u64, op: Option<Op>, error: impl Into<Failure>) {
         self.arm(Fault { skip: n, op, name_contains: String::new(), failure: error.into() });
@@ -347,6 +357,13 @@ impl SimFile {
         Ok((machine, path))
     }
 
+    /// Fails if the machine is down, or a fault of this operation, which does not change the disk, is
+    /// due.
+    fn meet(&self, op: Op) -> io::Result<()> {
+        let (mut machine, path) = self.up()?;
+        machine.due(op, &path).map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
     fn check_writable(&self) -> io::Result<()> {
         let message = "the file was opened to be read";
         let refused = || io::Error::new(io::ErrorKind::PermissionDenied, message);
@@ -361,7 +378,7 @@ impl File for SimFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.fs.up().map(drop)?;
+        self.meet(Op::Read)?;
         self.file.read_at(buf, offset)
     }
 
@@ -416,13 +433,18 @@ impl File for SimFile {
         Ok(())
     }
 
+    fn will_need(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.meet(Op::WillNeed)?;
+        self.file.will_need(offset, len)
+    }
+
     fn map(&self, path: &Arc<Path>, len: u64) -> io::Result<Arc<Region>> {
-        self.fs.up().map(drop)?;
+        self.meet(Op::Map)?;
         self.file.map(path, len)
     }
 
     fn map_growing(&self, path: &Arc<Path>, capacity: u64) -> io::Result<GrowingMap> {
-        self.fs.up().map(drop)?;
+        self.meet(Op::Map)?;
         self.file.map_growing(path, capacity)
     }
 }
@@ -490,7 +512,8 @@ impl Machine {
         let mut due = None;
         let path = path.to_string_lossy();
         self.faults.retain_mut(|fault| {
-            if fault.op.is_some_and(|wanted| wanted != op) || !path.contains(&fault.name_contains) {
+            let is_of_kind = fault.op.map_or(op.changes_the_disk(), |wanted| wanted == op);
+            if !is_of_kind || !path.contains(&fault.name_contains) {
                 return true;
             }
             let spent = fault.skip == 0 && due.is_none();

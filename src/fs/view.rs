@@ -1,0 +1,441 @@
+//! [`View`]: a file's bytes as readers get at them, through its mapping or by reading it.
+//!
+//! The one place that knows [`ReadMode`] and [`Access`]. Whatever the mode, a reader gets a
+//! [`Region`]: the mapping itself, or a copy of what it asked for.
+//!
+//! Invariants:
+//! - Under [`ReadMode::Copy`] no file is mapped.
+//! - Nothing beyond the published length is asked of the file, whatever its bytes claim.
+//!
+//! Must not know: records, file names.
+
+use std::borrow::Cow;
+use std::io;
+use std::ops::{ControlFlow, Deref, Range};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{File, GrowingMap, Region};
+use crate::error::{Error, Result};
+use crate::options::{Access, Options, ReadMode};
+
+/// Read at once where nobody knows how much will be wanted: most records, header and key of more.
+pub(crate) const FIRST_READ: usize = 4096;
+/// Brought into memory between two calls of who waits for it.
+const STEP: u64 = 16 << 20;
+/// Linux reads no more for one advice where its read-ahead is as it came.
+const ADVICE_LEN: u64 = 128 << 10;
+
+/// How files are read.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    mode: ReadMode,
+    access: Access,
+}
+
+impl Reading {
+    pub(crate) fn new(options: &Options) -> Self {
+        Reading { mode: options.read_mode, access: options.access }
+    }
+}
+
+/// The published bytes of a file.
+#[derive(Clone)]
+pub(crate) enum View {
+    Mapped { region: Arc<Region>, access: Access },
+    Unmapped(Arc<Unmapped>),
+}
+
+/// A file that is read piece by piece.
+pub(crate) struct Unmapped {
+    file: Arc<dyn File>,
+    path: Arc<Path>,
+    published: AtomicU64,
+}
+
+/// The view of a file that is being appended to. The one handle that can publish.
+pub(crate) enum GrowingView {
+    Mapped { map: GrowingMap, access: Access },
+    Unmapped(Arc<Unmapped>),
+}
+
+/// All published bytes of a file, for who walks them.
+pub(crate) struct Whole {
+    region: Arc<Region>,
+    _in_order: Option<InOrder>,
+}
+
+/// A mapping that is gone through in order for a while, although meant for random access. Two at once
+/// may end too early for one of them, which costs speed only.
+struct InOrder {
+    region: Arc<Region>,
+}
+
+/// A read that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{len} bytes at offset {offset}: {source}")]
+struct ReadFailure {
+    offset: u64,
+    len: u64,
+    source: io::Error,
+}
+
+impl View {
+    /// The first `len` bytes of a file, which never change again.
+    pub(crate) fn open(
+        file: &Arc<dyn File>,
+        path: &Arc<Path>,
+        len: u64,
+        reading: Reading,
+    ) -> Result<Self> {
+        match reading.mode {
+            ReadMode::Mapped => {
+                let region = file.map(path, len).map_err(Error::io("map", &**path))?;
+                Ok(View::mapped(region, reading.access))
+            }
+            ReadMode::Copy => Ok(View::Unmapped(Unmapped::new(file, path, len))),
+        }
+    }
+
+    fn mapped(region: Arc<Region>, access: Access) -> Self {
+        if access != Access::Normal {
+            region.advise(access);
+        }
+        View::Mapped { region, access }
+    }
+
+    pub(crate) fn path(&self) -> &Arc<Path> {
+        match self {
+            View::Mapped { region, .. } => region.path(),
+            View::Unmapped(file) => &file.path,
+        }
+    }
+
+    /// The mapping, if there is one.
+    #[inline]
+    pub(crate) fn mapping(&self) -> Option<&Arc<Region>> {
+        match self {
+            View::Mapped { region, .. } => Some(region),
+            View::Unmapped(_) => None,
+        }
+    }
+
+    /// How many bytes are readable now.
+    #[inline]
+    pub(crate) fn published(&self) -> u64 {
+        match self {
+            View::Mapped { region, .. } => region.published() as u64,
+            View::Unmapped(file) => file.published.load(Ordering::Acquire),
+        }
+    }
+
+    /// Memory that shows the bytes from `offset` on: all of them, or as many as `wanted` says when it
+    /// has seen the first ones, `least` of them if so many are there, and how many there are.
+    #[inline]
+    pub(crate) fn hold(
+        &self,
+        offset: u64,
+        least: usize,
+        wanted: impl FnOnce(&[u8], u64) -> Result<u64>,
+    ) -> Result<Cow<'_, Arc<Region>>> {
+        match self {
+            View::Mapped { region, .. } => {
+                region.prefetch(offset as usize);
+                Ok(Cow::Borrowed(region))
+            }
+            View::Unmapped(file) => file.copy_from(offset, least, wanted).map(Cow::Owned),
+        }
+    }
+
+    /// All published bytes: the mapping, or a copy.
+    pub(crate) fn whole(&self) -> Result<Whole> {
+        let (region, _in_order) = match self {
+            View::Mapped { region, access } => (Arc::clone(region), InOrder::new(region, *access)),
+            View::Unmapped(file) => {
+                (file.copy(0, self.published(), |bytes| file.read(bytes, 0))?, None)
+            }
+        };
+        Ok(Whole { region, _in_order })
+    }
+
+    /// Asks for the bytes at `range`, as far as they are published, and does not wait for them.
+    pub(crate) fn will_need(&self, range: Range<u64>) -> Result<()> {
+        let end = range.end.min(self.published());
+        let mut start = range.start;
+        while start < end {
+            let piece = start..end.min(start + ADVICE_LEN);
+            let len = piece.end - piece.start;
+            let asked = match self {
+                View::Mapped { region, .. } => {
+                    region.will_need(piece.start as usize..piece.end as usize)
+                }
+                View::Unmapped(file) => file.file.will_need(piece.start, len),
+            };
+            asked.map_err(|source| self.failure("ask for", piece.start, len, source))?;
+            start = piece.end;
+        }
+        Ok(())
+    }
+
+    /// Brings the first `len` bytes, as far as they are published, into memory, step by step. Tells
+    /// the length of each step, until it is told to stop.
+    pub(crate) fn warm(
+        &self,
+        len: u64,
+        mut told: impl FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let len = len.min(self.published());
+        let mut buffer = Vec::new();
+        let _in_order = match self {
+            View::Mapped { region, access } => InOrder::new(region, *access),
+            View::Unmapped(_) => {
+                buffer.resize(STEP.min(len) as usize, 0);
+                None
+            }
+        };
+        let mut start = 0;
+        while start < len {
+            let end = len.min(start + STEP);
+            match self {
+                View::Mapped { region, .. } => {
+                    region.populate(start as usize..end as usize).map_err(|source| {
+                        self.failure("read into memory", start, end - start, source)
+                    })?;
+                }
+                View::Unmapped(file) => file.read(&mut buffer[..(end - start) as usize], start)?,
+            }
+            if told(end - start).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            start = end;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    #[cold]
+    fn failure(&self, action: &'static str, offset: u64, len: u64, source: io::Error) -> Error {
+        failure(action, self.path(), offset, len, source)
+    }
+}
+
+#[cold]
+fn failure(action: &'static str, path: &Path, offset: u64, len: u64, source: io::Error) -> Error {
+    let source = io::Error::new(source.kind(), ReadFailure { offset, len, source });
+    Error::Io { action, path: path.to_path_buf(), source }
+}
+
+impl Unmapped {
+    fn new(file: &Arc<dyn File>, path: &Arc<Path>, len: u64) -> Arc<Self> {
+        let published = AtomicU64::new(len);
+        Arc::new(Unmapped { file: Arc::clone(file), path: Arc::clone(path), published })
+    }
+
+    fn copy_from(
+        &self,
+        offset: u64,
+        least: usize,
+        wanted: impl FnOnce(&[u8], u64) -> Result<u64>,
+    ) -> Result<Arc<Region>> {
+        let there = self.published.load(Ordering::Acquire).saturating_sub(offset);
+        let at_most = |len: usize| usize::try_from(there).unwrap_or(usize::MAX).min(len);
+        let mut first = [0; FIRST_READ];
+        let mut first = &mut first[..at_most(FIRST_READ)];
+        if self.read(first, offset).is_err() {
+            // It may reach beyond the record, into what cannot be read.
+            first = &mut first[..at_most(least)];
+            self.read(first, offset)?;
+        }
+        let wanted = wanted(first, there)?.min(there);
+        self.copy(offset, wanted, |bytes| match bytes.split_at_mut_checked(first.len()) {
+            Some((head, rest)) => {
+                head.copy_from_slice(first);
+                self.read(rest, offset + head.len() as u64)
+            }
+            None => {
+                bytes.copy_from_slice(&first[..bytes.len()]);
+                Ok(())
+            }
+        })
+    }
+
+    fn copy(
+        &self,
+        offset: u64,
+        len: u64,
+        fill: impl FnOnce(&mut [u8]) -> Result<()>,
+    ) -> Result<Arc<Region>> {
+        let mut filled = Ok(());
+        let copy = Region::copy(&self.path, offset, len as usize, |bytes| filled = fill(bytes));
+        filled?;
+        copy.map_err(|source| failure("get memory for", &self.path, offset, len, source))
+    }
+
+    fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let read = self.file.read_at(bytes, offset);
+        read.map_err(|source| failure("read", &self.path, offset, bytes.len() as u64, source))
+    }
+}
+
+impl GrowingView {
+    /// Room for a file to grow to `capacity` bytes; nothing of it is readable yet.
+    pub(crate) fn new(
+        file: &Arc<dyn File>,
+        path: &Arc<Path>,
+        capacity: u64,
+        reading: Reading,
+    ) -> Result<Self> {
+        match reading.mode {
+            ReadMode::Mapped => {
+                let map = file.map_growing(path, capacity).map_err(Error::io("map", &**path))?;
+                Ok(GrowingView::Mapped { map, access: reading.access })
+            }
+            ReadMode::Copy => Ok(GrowingView::Unmapped(Unmapped::new(file, path, 0))),
+        }
+    }
+
+    pub(crate) fn view(&self) -> View {
+        match self {
+            GrowingView::Mapped { map, access } => View::mapped(Arc::clone(map.region()), *access),
+            GrowingView::Unmapped(file) => View::Unmapped(Arc::clone(file)),
+        }
+    }
+
+    /// Makes the file's first `len` bytes readable. The caller has written them all and will write
+    /// none of them again (M1, M2).
+    #[inline]
+    pub(crate) fn publish(&self, len: u64) {
+        match self {
+            GrowingView::Mapped { map, .. } => map.publish(len),
+            GrowingView::Unmapped(file) => file.published.store(len, Ordering::Release),
+        }
+    }
+}
+
+impl Deref for Whole {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.region.get_from(0).unwrap_or_default()
+    }
+}
+
+impl InOrder {
+    fn new(region: &Arc<Region>, access: Access) -> Option<Self> {
+        (access == Access::Random).then(|| {
+            region.advise(Access::Normal);
+            InOrder { region: Arc::clone(region) }
+        })
+    }
+}
+
+impl Drop for InOrder {
+    fn drop(&mut self) {
+        self.region.advise(Access::Random);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::Fs;
+    use crate::fs::sim::{Op, SimFs};
+
+    fn file(bytes: &[u8]) -> (SimFs, Arc<dyn File>, Arc<Path>) {
+        let (fs, path) = (SimFs::new(0), Arc::from(Path::new("dir/file")));
+        let file = fs.create(&path).unwrap();
+        file.write_at(bytes, 0).unwrap();
+        (fs, file, path)
+    }
+
+    fn copy(published: u64) -> (SimFs, View) {
+        let bytes: Vec<u8> = (0..20_000u32).map(|n| (n / 7) as u8).collect();
+        let (fs, file, path) = file(&bytes);
+        let reading = Reading { mode: ReadMode::Copy, access: Access::Normal };
+        (fs, View::open(&file, &path, published, reading).unwrap())
+    }
+
+    #[test]
+    fn a_copy_holds_what_was_wanted_and_no_more_than_is_published() {
+        for published in [0, 1, 100, 5000, 15_000] {
+            let (_, view) = copy(published);
+            let all = view.whole().unwrap();
+            assert_eq!(all.len() as u64, published);
+            for offset in [0, 1, 99, 4096, 14_999, 15_001, 1 << 40] {
+                let there = published.saturating_sub(offset);
+                for wanted in [0, 1, 300, 4096, 4097, 9000, u64::MAX] {
+                    let held = view.hold(offset, 20, |first, found| {
+                        assert_eq!(found, there);
+                        assert_eq!(first.len() as u64, there.min(FIRST_READ as u64));
+                        Ok(wanted)
+                    });
+                    let held = held.unwrap();
+                    let found = held.get_from((offset - held.base()) as usize).unwrap();
+                    let wanted = wanted.min(there) as usize;
+                    let start = (offset as usize).min(all.len());
+                    assert_eq!(found, &all[start..start + wanted]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_what_cannot_be_read_at_once_the_least_is_tried() {
+        let (fs, view) = copy(15_000);
+        fs.fail_next(Op::Read, "file", 5);
+        let held = view.hold(100, 20, |first, _| Ok(first.len() as u64 + 1)).unwrap();
+        assert_eq!(held.get_from((100 - held.base()) as usize).unwrap().len(), 21);
+        // The rest is not there, or cannot be read.
+        for skip in 0..2 {
+            fs.fail_at(skip, Some(Op::Read), 5);
+            fs.fail_at(skip, Some(Op::Read), 5);
+            assert!(matches!(view.hold(0, 20, |_, _| Ok(9000)), Err(Error::Io { .. })));
+            fs.disarm();
+        }
+        fs.fail_next(Op::Read, "file", 5);
+        assert!(view.whole().is_err());
+    }
+
+    #[test]
+    fn warming_goes_through_the_bytes_step_by_step_until_it_is_told_to_stop() {
+        let len = STEP * 2 + 5;
+        let (fs, file, path) = file(&[]);
+        file.set_len(len + 100).unwrap();
+        for mode in [ReadMode::Mapped, ReadMode::Copy] {
+            for access in [Access::Normal, Access::Random, Access::Sequential] {
+                let view = View::open(&file, &path, len, Reading { mode, access }).unwrap();
+                let steps = |to: u64, most: usize| {
+                    let mut steps = Vec::new();
+                    let flow = view.warm(to, |step| {
+                        steps.push(step);
+                        if steps.len() < most {
+                            ControlFlow::Continue(())
+                        } else {
+                            ControlFlow::Break(())
+                        }
+                    });
+                    (steps, flow.unwrap().is_break())
+                };
+                assert_eq!(steps(u64::MAX, 9), (vec![STEP, STEP, 5], false));
+                assert_eq!(steps(STEP + 1, 9), (vec![STEP, 1], false));
+                assert_eq!(steps(len, 1), (vec![STEP], true));
+                assert_eq!(steps(0, 9), (vec![], false));
+            }
+        }
+        let reading = Reading { mode: ReadMode::Copy, access: Access::Normal };
+        let view = View::open(&file, &path, len, reading).unwrap();
+        fs.fail_at(1, Some(Op::Read), 5);
+        let mut steps = 0;
+        assert!(
+            view.warm(len, |_| {
+                steps += 1;
+                ControlFlow::Continue(())
+            })
+            .is_err()
+        );
+        assert_eq!(steps, 1);
+    }
+}
