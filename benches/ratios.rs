@@ -43,9 +43,10 @@ const MEASURE: Plan = Plan {
     cold_rounds: 6,
     memory: &[
         (1_000_000, KEY_LEN),
-        (1_200_000, KEY_LEN),
-        (1_500_000, KEY_LEN),
+        (1_300_000, KEY_LEN),
+        (1_700_000, KEY_LEN),
         (2_000_000, KEY_LEN),
+        (5_000_000, KEY_LEN),
         (1_000_000, 1024),
     ],
 };
@@ -153,7 +154,7 @@ fn compare_get(plan: &Plan) {
     drop(keys);
 
     println!("\n### get: {} records of {KEY_LEN} + {VALUE_LEN} bytes\n", plan.records);
-    print_head("`Store::get`", "`HashMap::get`");
+    print_head("the store", "`HashMap::get`");
     compare_one_get(plan, "just written", &fresh, &map, &queries);
     fresh.close().unwrap();
     let reopened = Store::open(dir.path()).unwrap();
@@ -185,7 +186,27 @@ fn compare_one_get(
             }
         })
     };
-    Rounds::run(plan.rounds, plan.records, from_store, from_map).print(what, 0.6);
+    let reader = store.reader();
+    let from_reader = || {
+        time(|| {
+            for key in queries.iter() {
+                touch(reader.get(key).unwrap().unwrap());
+            }
+        })
+    };
+    let batches: Vec<&[u8]> = queries.iter().collect();
+    let from_batches = || {
+        time(|| {
+            for keys in batches.chunks(64) {
+                reader.get_many(keys, |_, value| drop(touch(value.unwrap()))).unwrap();
+            }
+        })
+    };
+    let rounds =
+        |a: &dyn Fn() -> f64, b: &dyn Fn() -> f64| Rounds::run(plan.rounds, plan.records, a, b);
+    rounds(&from_store, &from_map).print(&format!("`Store::get`, {what}"), 0.6);
+    rounds(&from_reader, &from_map).print(&format!("`Reader::get`, {what}"), 0.33);
+    rounds(&from_batches, &from_reader).print("`get_many` of 64 against `Reader::get`", 0.4);
 }
 
 /// Buffered puts into a new store against appending as many bytes to a file; both flushed to the
@@ -308,7 +329,7 @@ fn measure_memory(plan: &Plan) {
         let reopened = child("open");
         let field = |line: &str, n: usize| line.split_whitespace().nth(n).unwrap().to_owned();
         println!(
-            "| {keys} | {key_len} | **{}** | **{}** | {} | ≤ 40 |",
+            "| {keys} | {key_len} | **{}** | **{}** | {} | ≤ 24 |",
             field(&written, 0),
             field(&reopened, 0),
             field(&reopened, 1)

@@ -1,8 +1,7 @@
 //! Looking many keys up in stages, so that their cache misses overlap: first all slots are asked
 //! for, then all slots read and all records asked for, then all records compared.
 
-use crate::error::Result;
-use crate::index::{Index, Look};
+use crate::index::Index;
 use crate::location::Location;
 use crate::segment::Slots;
 
@@ -39,18 +38,9 @@ impl Asked {
         self.hashes[n]
     }
 
-    /// What became of the `n`th key, among the same segments.
+    /// Where the first entry of the `n`th key's hash stands.
     #[inline]
-    pub(crate) fn look<'t>(
-        &self,
-        index: &Index,
-        slots: &'t Slots,
-        n: usize,
-        key: &[u8],
-    ) -> Result<Look<'t>> {
-        match self.locations[n] {
-            Some(location) => index.find_at(slots, self.hashes[n], key, location),
-            None => Ok(Look::Absent),
-        }
+    pub(crate) fn location(&self, n: usize) -> Option<Location> {
+        self.locations[n]
     }
 }

@@ -28,9 +28,7 @@ impl<'a, K: AsRef<[u8]>> GetMany<'a, K> {
         let slots = index.segments.now();
         let asked = Asked::new(index, &slots, keys);
         let look = |(n, key): (usize, &K)| {
-            let look = asked.look(index, &slots, n, key.as_ref())?;
-            // What came after the batch was asked for is looked up by itself.
-            self.store.finish(look).map_or_else(|| self.store.get(key), Ok)
+            self.store.read(&slots, asked.hash(n), asked.location(n), key.as_ref())
         };
         Ok(keys.iter().enumerate().map(look).collect())
     }

@@ -11,6 +11,7 @@ use crate::batch_read::{self, Asked};
 use crate::error::Result;
 use crate::fs::Region;
 use crate::index::{Hit, Look};
+use crate::location::Location;
 use crate::segment::Slots;
 use crate::store::Store;
 
@@ -48,14 +49,26 @@ impl Reader {
     ///
     /// # Errors
     /// Those of [`Store::get`].
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<&[u8]>> {
         let key = key.as_ref();
         let index = self.store.index_if_open()?;
         let hash = index.hash(key);
         let table = self.table();
-        let Some(location) = index.keydir.first(hash) else { return Ok(None) };
-        match index.quick(table, location, key) {
+        self.read(table, hash, index.keydir.first(hash), key)
+    }
+
+    /// The value of a key of which the first entry of its hash has been looked up since `table` was taken.
+    #[inline(always)]
+    fn read<'r>(
+        &'r self,
+        table: &'r Slots,
+        hash: u64,
+        location: Option<Location>,
+        key: &[u8],
+    ) -> Result<Option<&'r [u8]>> {
+        let Some(location) = location else { return Ok(None) };
+        match self.store.index().quick(table, location, key) {
             Some((_, _, value)) => Ok(Some(value)),
             None => self.get_slowly(hash, key),
         }
@@ -88,8 +101,7 @@ impl Reader {
             let table = self.table();
             let asked = Asked::new(index, table, keys);
             for (n, key) in keys.iter().enumerate() {
-                let look = asked.look(index, table, n, key.as_ref())?;
-                let value = self.finish(asked.hash(n), key.as_ref(), look)?;
+                let value = self.read(table, asked.hash(n), asked.location(n), key.as_ref())?;
                 visitor(batch * batch_read::LEN + n, value);
             }
         }
@@ -104,7 +116,7 @@ impl Reader {
         self.tables.push(self.store.index().segments.snapshot());
     }
 
-    #[inline]
+    #[inline(always)]
     fn table(&self) -> &Slots {
         match self.tables.last() {
             Some(table) => table,

@@ -15,12 +15,14 @@ use crate::fs::{Fs, Lock, OsFs};
 use crate::get_many::GetMany;
 use crate::index::{Index, Look};
 use crate::keys::Keys;
+use crate::location::Location;
 use crate::log::Log;
 use crate::options::{EmptyValues, Options};
 use crate::page_cache::{self, Progress};
 use crate::reader::Reader;
 use crate::record::{Alignment, MAX_ALIGN, Record};
 use crate::recover::{self, RecoveryReport};
+use crate::segment::Slots;
 use crate::stats::Stats;
 use crate::value::Value;
 
@@ -124,11 +126,7 @@ impl Store {
         // On its way while the segments are taken hold of.
         index.keydir.prefetch(hash);
         let slots = index.segments.now();
-        let Some(location) = index.keydir.first(hash) else { return Ok(None) };
-        match index.quick(&slots, location, key) {
-            Some((region, range, _)) => Ok(Some(Value::new(Arc::clone(region), range))),
-            None => self.get_slowly(hash, key),
-        }
+        self.read(&slots, hash, index.keydir.first(hash), key)
     }
 
     /// Whether `key` has a value. Costs what [`Store::get`] does, and fails as it does.
@@ -333,14 +331,32 @@ impl Store {
 }
 
 impl Store {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn index(&self) -> &Index {
         self.inner.index()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn index_if_open(&self) -> Result<&Index> {
         if self.inner.log.is_closed() { Err(Error::Closed) } else { Ok(self.inner.index()) }
+    }
+
+    /// The value of a key of which the first entry of its hash has been looked up since `slots` were taken.
+    #[inline(always)]
+    pub(crate) fn read(
+        &self,
+        slots: &Slots,
+        hash: u64,
+        location: Option<Location>,
+        key: &[u8],
+    ) -> Result<Option<Value>> {
+        let Some(location) = location else { return Ok(None) };
+        match self.index().quick(slots, location, key) {
+            Some((region, start, value)) => {
+                Ok(Some(Value::new(Arc::clone(region), start..start + value.len())))
+            }
+            None => self.get_slowly(hash, key),
+        }
     }
 
     #[cold]

@@ -95,7 +95,12 @@ impl KeyDirectory {
     /// The location of the first entry with this hash, which nearly always is the only one.
     #[inline(always)]
     pub(crate) fn first(&self, hash: u64) -> Option<Location> {
-        self.read(hash, |page| page.probe(hash, |_, location| ControlFlow::Break(location)))
+        self.read(hash, |page| {
+            if !page.may_have(hash) {
+                return None;
+            }
+            page.probe(hash, |_, location| ControlFlow::Break(location))
+        })
     }
 
     /// The location of every entry with this hash.
@@ -221,6 +226,7 @@ impl KeyDirectory {
     /// removed one.
     fn fill(&self, arena: &mut Arena, page: PageRef, hash: u64, location: Location) -> bool {
         let page = self.page(page);
+        page.announce(hash);
         loop {
             if let Some(slot) = page.vacancy(hash) {
                 let took_removed = !slot.is_empty();
@@ -248,7 +254,8 @@ impl KeyDirectory {
             for page in sweep.advance(page) {
                 writer.arena.give_back(page);
             }
-        } else {
+        }
+        if sweep.is_over() {
             let next = Arc::new(sweep.next());
             writer.from = std::mem::replace(&mut writer.to, usages(next.to().len()));
             self.sweep.store(Arc::as_ptr(&next).cast_mut(), Ordering::Release);

@@ -4,6 +4,9 @@
 //! probe goes on from line to line until it meets an empty slot. A page of which every slot is
 //! taken goes on in another, to which it has a link.
 //!
+//! Every line has a filter: 32 bits, of which each hash whose home it is sets one. So most hashes that
+//! are not there need no look at a line; a sixteenth of the memory says so, which caches hold longer.
+//!
 //! Invariants (docs/design.md, "Key directory"):
 //! - **K5**: a page's memory is never given back while the key directory lives. It may be cleared and
 //!   used for other hashes while a reader still looks at it: the reader finds out afterwards.
@@ -11,6 +14,8 @@
 //!   line are taken in their order.
 //! - No slot becomes empty again while the page is in use: a removed entry's stays, marked, and a
 //!   later entry may take it. So between an entry's home and its slot no slot is empty.
+//! - An entry's bit is set, in the first page of a chain, before the entry is there. No bit is taken back
+//!   while the page is in use.
 //! - One writer at a time changes a page, but for the verified bit of a location, which anybody sets
 //!   by compare-exchange.
 
@@ -18,19 +23,20 @@ use std::ops::ControlFlow;
 use std::ptr::{self, NonNull};
 
 use crate::location::Location;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of a page, and its alignment: the bits of its address that a page word uses otherwise are 0.
 pub(super) const PAGE_LEN: usize = 64 << 10;
 /// Slots in a line: four fill a cache line. Models are kept small.
 const LINE_SLOTS: usize = if cfg!(loom) { 2 } else { 4 };
-/// Lines in a page; the rest of it holds the link. Few in tests, so that they meet every case.
+/// Lines in a page; the rest of it holds the filters and the link. Few in tests, so that they meet
+/// every case.
 const LINES: usize = if cfg!(loom) {
     1
 } else if cfg!(test) {
     3
 } else {
-    PAGE_LEN / 64 - 1
+    (PAGE_LEN - 64) / (64 + 4)
 };
 /// Slots in a page.
 pub(super) const PAGE_SLOTS: usize = LINES * LINE_SLOTS;
@@ -43,6 +49,8 @@ const REMOVED: u64 = 1;
 #[repr(C, align(65536))]
 pub(super) struct Page {
     lines: [Line; LINES],
+    /// Of each line.
+    filters: [AtomicU32; LINES],
     /// Where entries are that found no slot here, or null.
     link: AtomicPtr<Page>,
 }
@@ -142,7 +150,24 @@ impl Page {
     pub(super) fn empty() -> Self {
         let slot = || Slot { hash: AtomicU64::new(0), location: AtomicU64::new(EMPTY) };
         let line = || Line { slots: std::array::from_fn(|_| slot()) };
-        Page { lines: std::array::from_fn(|_| line()), link: AtomicPtr::new(ptr::null_mut()) }
+        let filters = std::array::from_fn(|_| AtomicU32::new(0));
+        let link = AtomicPtr::new(ptr::null_mut());
+        Page { lines: std::array::from_fn(|_| line()), filters, link }
+    }
+
+    /// Whether the page may have an entry of this hash.
+    #[inline(always)]
+    pub(super) fn may_have(&self, hash: u64) -> bool {
+        let home = home(hash);
+        // On its way while the filter is asked: nearly every hash that somebody looks up is there.
+        crate::fs::prefetch(&self.lines[home]);
+        self.filters[home].load(Ordering::Acquire) & filter_bit(hash) != 0
+    }
+
+    /// Lets [`Page::may_have`] know of an entry that is about to be filled in.
+    pub(super) fn announce(&self, hash: u64) {
+        let filter = &self.filters[home(hash)];
+        filter.store(filter.load(Ordering::Relaxed) | filter_bit(hash), Ordering::Release);
     }
 
     /// Shows the entries of this hash until one is enough.
@@ -201,16 +226,21 @@ impl Page {
             .filter_map(Slot::entry)
     }
 
-    /// Asks the processor for the line where this hash belongs.
+    /// Asks the processor for the line where this hash belongs, and its filter.
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
-        crate::fs::prefetch(&self.lines[home(hash)]);
+        let home = home(hash);
+        crate::fs::prefetch(&self.lines[home]);
+        crate::fs::prefetch(&self.filters[home]);
     }
 
     /// Empties a page that is in use no more.
     pub(super) fn clear(&self) {
         for slot in self.lines.iter().flat_map(|line| &line.slots) {
             slot.location.store(EMPTY, Ordering::Relaxed);
+        }
+        for filter in &self.filters {
+            filter.store(0, Ordering::Relaxed);
         }
         self.link.store(ptr::null_mut(), Ordering::Relaxed);
     }
@@ -238,6 +268,12 @@ impl Page {
         #[expect(unsafe_code, reason = "pages are reached by address")]
         Some(unsafe { page.get() })
     }
+}
+
+/// From bits that play no part in the choice of the line: of its lowest and of the page's.
+#[inline]
+fn filter_bit(hash: u64) -> u32 {
+    1 << (hash % 32)
 }
 
 #[inline]

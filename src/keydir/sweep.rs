@@ -15,11 +15,11 @@
 use std::ptr::NonNull;
 
 use super::page::{PAGE_LEN, PAGE_SLOTS, Page, PageRef};
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Of the slots of the pages, so many hundredths are to be used: more makes probes long, less makes
 /// an entry cost more than 24 bytes.
-const LOAD_PERCENT: usize = 74;
+const LOAD_PERCENT: usize = 79;
 
 /// The step from one number of pages to the next.
 pub(super) struct Sweep {
@@ -27,6 +27,9 @@ pub(super) struct Sweep {
     tables: [PageTable; 2],
     /// The first new page that counts.
     frontier: AtomicUsize,
+    /// The last hash below the frontier, which is all that a reader has to know of it. When there is
+    /// none it is 0, whose old page is closed, and the next sweep begins.
+    last_old: AtomicU64,
 }
 
 /// The pages of all hashes, in ascending order of hashes.
@@ -132,7 +135,7 @@ impl Sweep {
     fn starting(from: PageTable) -> Self {
         let to = PageTable::new(from.len() + (from.len() / 8).max(1));
         let frontier = AtomicUsize::new(to.len());
-        Sweep { tables: [from, to], frontier }
+        Sweep { tables: [from, to], frontier, last_old: AtomicU64::new(u64::MAX) }
     }
 
     #[inline]
@@ -145,9 +148,13 @@ impl Sweep {
         &self.tables[1]
     }
 
-    #[inline]
+    /// For writers.
     pub(super) fn frontier(&self) -> usize {
-        self.frontier.load(Ordering::Acquire)
+        self.frontier.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.frontier() == 0
     }
 
     /// How many entries the pages are to hold before the next step.
@@ -162,7 +169,7 @@ impl Sweep {
     #[inline(always)]
     pub(super) fn word(&self, hash: u64) -> &AtomicPtr<Page> {
         // Without a branch: which side a hash is on cannot be foreseen.
-        let side = usize::from(self.to().index(hash) >= self.frontier());
+        let side = usize::from(hash > self.last_old.load(Ordering::Acquire));
         let table = &self.tables[side];
         &table.words[table.index(hash)]
     }
@@ -212,8 +219,9 @@ impl Sweep {
     pub(super) fn advance(&self, page: PageRef) -> Vec<PageRef> {
         let Some((new, old)) = self.next_step() else { return Vec::new() };
         self.to().set(new, page);
-        self.frontier.store(new, Ordering::Release);
         let start = self.to().first_hash(new);
+        self.frontier.store(new, Ordering::Relaxed);
+        self.last_old.store(start.saturating_sub(1) as u64, Ordering::Release);
         let is_over = |&old: &usize| self.from().first_hash(old) >= start;
         old.filter(is_over).filter_map(|old| self.from().close(old)).collect()
     }

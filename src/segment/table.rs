@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use super::Segment;
+use crate::fs::Region;
 use crate::location::SegmentSlot;
 use crate::sync::{ArcSwap, Guard, Mutex};
 
@@ -19,6 +20,8 @@ use crate::sync::{ArcSwap, Guard, Mutex};
 #[derive(Clone, Default)]
 pub(crate) struct Slots {
     segments: Vec<Option<Arc<Segment>>>,
+    /// Those of the segments, where they have one: one step less for who reads.
+    mappings: Vec<Option<Arc<Region>>>,
 }
 
 impl Slots {
@@ -27,10 +30,19 @@ impl Slots {
         self.segments.get(slot.index())?.as_ref()
     }
 
+    /// The mapping of the segment's file, if there is one.
+    #[inline(always)]
+    pub(crate) fn mapping(&self, slot: SegmentSlot) -> Option<&Arc<Region>> {
+        self.mappings.get(slot.index())?.as_ref()
+    }
+
     fn put(&mut self, slot: SegmentSlot, segment: Option<Arc<Segment>>) {
         if self.segments.len() <= slot.index() {
             self.segments.resize(slot.index() + 1, None);
+            self.mappings.resize(slot.index() + 1, None);
         }
+        let mapping = segment.as_ref().and_then(|segment| segment.view().mapping());
+        self.mappings[slot.index()] = mapping.cloned();
         self.segments[slot.index()] = segment;
     }
 }
