@@ -21,7 +21,7 @@ const D: u64 = 8 << 60;
 
 fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(2);
     builder.check(model);
 }
 
@@ -37,19 +37,19 @@ fn find(keydir: &KeyDirectory, hash: u64) -> Option<u64> {
     keydir.first(hash).map(Location::offset)
 }
 
-/// Runs `write` beside two look-ups of each of these hashes by another thread, and shows what they found.
-fn beside(
+/// Runs `write` beside look-ups of a hash by another thread, and shows what they found.
+fn beside<const READS: usize>(
     hash: u64,
     prepare: impl Fn(&KeyDirectory) + Sync + Send + 'static,
-    write: impl Fn(&KeyDirectory) + Copy + Sync + Send + 'static,
-    judge: impl Fn(Option<u64>, Option<u64>) + Copy + Sync + Send + 'static,
+    write: impl Fn(&KeyDirectory) + Sync + Send + 'static,
+    judge: impl Fn([Option<u64>; READS]) + Copy + Sync + Send + 'static,
 ) {
     check(move || {
         let keydir = Arc::new(KeyDirectory::new());
         prepare(&keydir);
         let reader = {
             let keydir = Arc::clone(&keydir);
-            thread::spawn(move || judge(find(&keydir, hash), find(&keydir, hash)))
+            thread::spawn(move || judge(std::array::from_fn(|_| find(&keydir, hash))))
         };
         write(&keydir);
         reader.join().unwrap();
@@ -62,7 +62,7 @@ fn an_insert_is_seen_whole_or_not_at_all() {
         A,
         |_| {},
         |keydir| put(keydir, A, 1),
-        |first, second| {
+        |[first, second]| {
             assert!(matches!((first, second), (None, None | Some(1)) | (Some(1), Some(1))));
         },
     );
@@ -74,7 +74,7 @@ fn an_overwrite_is_seen_in_order() {
         A,
         |keydir| put(keydir, A, 1),
         |keydir| assert!(keydir.change(A, Old::At(at(1)), Some(at(2)))),
-        |first, second| {
+        |[first, second]| {
             assert!(matches!((first, second), (Some(1), Some(1 | 2)) | (Some(2), Some(2))));
         },
     );
@@ -89,7 +89,7 @@ fn a_delete_and_a_put_are_seen_in_order() {
             assert!(keydir.change(A, Old::At(at(1)), None));
             put(keydir, A, 2);
         },
-        |first, second| {
+        |[first, second]| {
             let order = |found| [Some(1), None, Some(2)].iter().position(|&at| at == found);
             assert!(order(first).unwrap() <= order(second).unwrap());
         },
@@ -105,7 +105,7 @@ fn what_another_key_leaves_is_never_found() {
             assert!(keydir.change(A, Old::At(at(1)), None));
             put(keydir, B, 2);
         },
-        |first, second| assert_eq!((first, second), (None, None)),
+        |[first, second]| assert_eq!((first, second), (None, None)),
     );
 }
 
@@ -119,7 +119,7 @@ fn an_entry_is_found_while_its_page_is_swept_and_links_to_another() {
             put(keydir, C, 3);
             put(keydir, D, 4);
         },
-        |first, second| assert_eq!((first, second), (Some(1), Some(1))),
+        |found: [_; 1]| assert_eq!(found, [Some(1)]),
     );
 }
 
@@ -136,27 +136,9 @@ fn an_entry_is_found_while_pages_are_used_for_other_hashes() {
             assert!(keydir.change(C, Old::At(at(3)), None));
             put(keydir, C + 1, 5);
             put(keydir, B, 2);
-            put(keydir, D, 4);
         },
-        |first, second| assert_eq!((first, second), (Some(1), Some(1))),
+        |found: [_; 1]| assert_eq!(found, [Some(1)]),
     );
-}
-
-#[test]
-fn a_mark_loses_against_a_move() {
-    check(|| {
-        let keydir = Arc::new(KeyDirectory::new());
-        put(&keydir, A, 1);
-        let reader = {
-            let keydir = Arc::clone(&keydir);
-            thread::spawn(move || keydir.mark_verified(A, at(1)))
-        };
-        assert!(keydir.change(A, Old::At(at(1)), Some(at(2))));
-        put(&keydir, B, 3);
-        reader.join().unwrap();
-        let location = keydir.first(A).unwrap();
-        assert!(location.is_same_place(at(2)) && !location.is_verified());
-    });
 }
 
 fn segment(id: u64) -> Arc<Segment> {

@@ -225,6 +225,15 @@ fn failure(action: &'static str, path: &Path, offset: u64, len: u64, source: io:
     Error::Io { action, path: path.to_path_buf(), source }
 }
 
+#[cfg(all(loom, test))]
+impl View {
+    /// For models, which read nothing.
+    pub(crate) fn of_nothing(path: &Arc<Path>) -> Self {
+        let region = Region::copy(path, 0, 0, |_| ()).unwrap();
+        View::Mapped { region, access: Access::Normal }
+    }
+}
+
 impl Unmapped {
     fn new(file: &Arc<dyn File>, path: &Arc<Path>, len: u64) -> Arc<Self> {
         let published = AtomicU64::new(len);

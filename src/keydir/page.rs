@@ -26,7 +26,8 @@ use crate::location::Location;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of a page, and its alignment: the bits of its address that a page word uses otherwise are 0.
-pub(super) const PAGE_LEN: usize = 64 << 10;
+/// Models build theirs on a small stack.
+pub(super) const PAGE_LEN: usize = if cfg!(loom) { 512 } else { 64 << 10 };
 /// Slots in a line: four fill a cache line. Models are kept small.
 const LINE_SLOTS: usize = if cfg!(loom) { 2 } else { 4 };
 /// Lines in a page; the rest of it holds the filters and the link. Few in tests, so that they meet
@@ -46,7 +47,8 @@ const EMPTY: u64 = 0;
 /// The location of a slot whose entry was removed.
 const REMOVED: u64 = 1;
 
-#[repr(C, align(65536))]
+#[cfg_attr(not(loom), repr(C, align(65536)))]
+#[cfg_attr(loom, repr(C, align(512)))]
 pub(super) struct Page {
     lines: [Line; LINES],
     /// Of each line.

@@ -43,6 +43,7 @@ pub(super) struct Word(*mut Page);
 
 /// Bits of a word above every address that a process is given.
 const HIGH_SHIFT: u32 = 48;
+const LOW_BITS: u32 = PAGE_LEN.trailing_zeros();
 const LOW_MASK: usize = PAGE_LEN - 1;
 const HIGH_MASK: usize = usize::MAX << HIGH_SHIFT;
 
@@ -57,10 +58,10 @@ impl Word {
     const NONE: Word = Word(std::ptr::null_mut());
 
     fn new(page: PageRef, version: u32) -> Self {
-        let (low, high) = (version & 0xFFFF, version >> 16);
+        let (low, high) = (version as usize & LOW_MASK, version as usize >> LOW_BITS);
         Word(page.as_ptr().map_addr(|address| {
             debug_assert_eq!(address & (LOW_MASK | HIGH_MASK), 0);
-            address | low as usize | (high as usize) << HIGH_SHIFT
+            address | low | high << HIGH_SHIFT
         }))
     }
 
@@ -72,7 +73,7 @@ impl Word {
 
     fn version(self) -> u32 {
         let address = self.0.addr();
-        (address & LOW_MASK) as u32 | ((address >> HIGH_SHIFT) as u32) << 16
+        ((address & LOW_MASK) | (address >> HIGH_SHIFT) << LOW_BITS) as u32
     }
 }
 

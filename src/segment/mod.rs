@@ -202,8 +202,7 @@ impl Segment {
 impl Segment {
     /// A segment for models, which read nothing.
     pub(crate) fn of_nothing(path: &Arc<Path>, id: SegmentId) -> Self {
-        let chunk = crate::fs::Chunk::new(path, 0, 4096).unwrap();
-        let region = Arc::clone(chunk.region());
-        Segment { id, region, buffer: None, usage: Arc::default() }
+        let view = View::of_nothing(path);
+        Segment { id, view, buffer: None, usage: Arc::default() }
     }
 }
