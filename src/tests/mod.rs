@@ -3,6 +3,7 @@
 mod failures;
 mod hazards;
 mod model;
+mod reader;
 mod reading;
 mod rules;
 mod support;

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use zerocask::{Durability, Options, Store, Verify};
+use zerocask::{Durability, Options, Reader, Store, Value, Verify};
 
 use crate::support::{open, options};
 
@@ -30,19 +30,70 @@ fn value(n: usize, version: u64) -> String {
     format!("{n} {version} ").repeat(1 + (n * 7 + version as usize) % 60)
 }
 
-/// Reads a key and sees that the answer is one of those that were right meanwhile.
-fn check(store: &Store, n: usize, versions: &Versions) {
-    let done = versions.done.load(Ordering::SeqCst);
-    let found = store.get(key(n)).unwrap();
-    let begun = versions.begun.load(Ordering::SeqCst);
-    match found {
-        None => assert!((done..=begun).any(is_absent), "key {n}: lost in {done}..={begun}"),
-        Some(found) => {
-            let text = std::str::from_utf8(&found).unwrap();
-            let version: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
-            assert_eq!(text, value(n, version), "torn or foreign");
-            assert!((done..=begun).contains(&version), "{version} not in {done}..={begun}");
+/// Reads some keys and sees that each answer is one of those that were right meanwhile.
+fn check<V: AsRef<[u8]>>(
+    ns: &[usize],
+    versions: &[Versions],
+    read: impl FnOnce(&[String]) -> Vec<Option<V>>,
+) {
+    let keys: Vec<String> = ns.iter().map(|&n| key(n)).collect();
+    let done: Vec<u64> = ns.iter().map(|&n| versions[n].done.load(Ordering::SeqCst)).collect();
+    let found = read(&keys);
+    assert_eq!(found.len(), ns.len());
+    for ((&n, done), found) in ns.iter().zip(done).zip(found) {
+        let begun = versions[n].begun.load(Ordering::SeqCst);
+        match found {
+            None => assert!((done..=begun).any(is_absent), "key {n}: lost in {done}..={begun}"),
+            Some(found) => {
+                let text = std::str::from_utf8(found.as_ref()).unwrap();
+                let version: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
+                assert_eq!(text, value(n, version), "torn or foreign");
+                assert!((done..=begun).contains(&version), "{version} not in {done}..={begun}");
+            }
         }
+    }
+}
+
+fn get(store: &Store, keys: &[String]) -> Vec<Option<Value>> {
+    keys.iter().map(|key| store.get(key).unwrap()).collect()
+}
+
+fn get_many(store: &Store, keys: &[String]) -> Vec<Option<Value>> {
+    store.get_many(keys).map(Result::unwrap).collect()
+}
+
+fn reader_get<'r>(reader: &'r Reader, keys: &[String]) -> Vec<Option<&'r [u8]>> {
+    keys.iter().map(|key| reader.get(key).unwrap()).collect()
+}
+
+fn reader_get_many<'r>(reader: &'r Reader, keys: &[String]) -> Vec<Option<&'r [u8]>> {
+    let mut found = Vec::new();
+    reader.get_many(keys, |_, value| found.push(value)).unwrap();
+    found
+}
+
+/// Reads until it is over, in every way there is; each thread refreshes its reader after a number of reads
+/// of its own, the first one seldom.
+fn read(seed: usize, store: &Store, versions: &[Versions], over: &AtomicBool, reads: &AtomicU64) {
+    let mut reader = store.reader();
+    let mut n = seed;
+    for round in 1.. {
+        if over.load(Ordering::Relaxed) {
+            return;
+        }
+        n = (n * 31 + 17) % KEYS;
+        check(&[n], versions, |keys| get(store, keys));
+        check(&[n], versions, |keys| reader_get(&reader, keys));
+        if round % 50 == 0 {
+            let batch: Vec<usize> = (n..n + 70).map(|n| n % KEYS).collect();
+            check(&batch, versions, |keys| get_many(store, keys));
+            check(&batch, versions, |keys| reader_get_many(&reader, keys));
+        }
+        if round % (5000 >> (4 * seed)) == 0 {
+            reader.refresh();
+        }
+        reads.fetch_add(1, Ordering::Relaxed);
+        n += seed;
     }
 }
 
@@ -56,15 +107,7 @@ fn run(options: &Options) {
     std::thread::scope(|scope| {
         for seed in 0..3usize {
             let (store, versions, over, reads) = (store.clone(), &versions, &over, &reads);
-            scope.spawn(move || {
-                let mut n = seed;
-                while !over.load(Ordering::Relaxed) {
-                    n = (n * 31 + 17) % KEYS;
-                    check(&store, n, &versions[n]);
-                    reads.fetch_add(1, Ordering::Relaxed);
-                    n += seed;
-                }
-            });
+            scope.spawn(move || read(seed, &store, versions, over, reads));
         }
         let (compactor, over_ref, compactions) = (store.clone(), &over, &compactions);
         scope.spawn(move || {
@@ -89,7 +132,15 @@ fn run(options: &Options) {
     assert!(reads.into_inner() > 1000 && compactions.into_inner() > 3);
 
     let check_all = |store: &Store| {
-        versions.iter().enumerate().for_each(|(n, versions)| check(store, n, versions));
+        let all: Vec<usize> = (0..KEYS).collect();
+        check(&all, &versions, |keys| get(store, keys));
+        check(&all, &versions, |keys| get_many(store, keys));
+        check(&all, &versions, |keys| {
+            reader_get_many(&store.reader(), keys)
+                .into_iter()
+                .map(|v| v.map(<[u8]>::to_vec))
+                .collect()
+        });
         let live = versions.iter().filter(|v| !is_absent(v.done.load(Ordering::SeqCst))).count();
         assert_eq!((store.len(), store.keys().count()), (live, live));
     };
@@ -135,6 +186,48 @@ fn hazard_13_a_get_never_misses_a_key_whose_segment_is_being_removed() {
         }
         over.store(true, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn keys_beside_a_writer_show_every_key_that_stays_exactly_once() {
+    const STAYING: usize = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let options = options().segment_size(64 << 10).durability(Durability::Buffered);
+    let store = options.open(dir.path()).unwrap();
+    (0..STAYING).for_each(|n| store.put(key(n), "stays").unwrap());
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let walker = scope.spawn(|| {
+            let mut walks = 0;
+            while walks < 3 || !over.load(Ordering::Relaxed) {
+                let mut seen = [0; STAYING];
+                for found in store.keys() {
+                    let found = found.unwrap();
+                    let text = std::str::from_utf8(&found).unwrap();
+                    match text.strip_prefix("key ") {
+                        Some(n) => seen[n.parse::<usize>().unwrap()] += 1,
+                        None => assert!(text.starts_with("comes and goes ")),
+                    }
+                }
+                assert_eq!(seen, [1; STAYING]);
+                walks += 1;
+            }
+        });
+        // So many that the key directory grows, and its pages are rebuilt.
+        for n in 0..20_000 {
+            store.put(format!("comes and goes {n}"), "value").unwrap();
+            store.put(key(n % STAYING), format!("again {n}")).unwrap();
+            if n >= 5000 {
+                assert!(store.delete(format!("comes and goes {}", n - 5000)).unwrap());
+            }
+            if n % 5000 == 0 {
+                store.compact().unwrap();
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        walker.join().unwrap();
+    });
+    assert_eq!(store.keys().count(), STAYING + 5000);
 }
 
 #[test]
