@@ -202,7 +202,7 @@ impl Run {
     }
 
     fn reopen(&mut self) {
-        // A closed one, so that nothing holds the store.
+        // Both stand for another store meanwhile, so that nothing holds this one.
         let other = Machine::new(64).open().unwrap();
         self.reader = other.reader();
         let store = std::mem::replace(&mut self.store, other);
