@@ -25,9 +25,9 @@ impl Asked {
         for (location, &hash) in asked.locations.iter_mut().zip(&asked.hashes).take(keys.len()) {
             *location = index.keydir.first(hash);
             if let Some(location) = *location
-                && let Some(segment) = slots.get(location.slot())
+                && let Some(region) = slots.mapping(location.slot())
             {
-                segment.prefetch(location.offset());
+                region.prefetch(location.offset() as usize);
             }
         }
         asked

@@ -90,18 +90,9 @@ impl Index {
         self.hasher.hash(key)
     }
 
-    /// The newest record of `key`, whose hash is given, among the segments of one moment.
-    #[inline]
-    pub(crate) fn find<'t>(&self, slots: &'t Slots, hash: u64, key: &[u8]) -> Result<Look<'t>> {
-        match self.keydir.first(hash) {
-            Some(location) => self.find_at(slots, hash, key, location),
-            None => Ok(Look::Absent),
-        }
-    }
-
     /// The value, and where it is in its region, if `location`, looked up since the segments were taken, is
     /// that of a record of the most frequent kind: a plain one of this very key, mapped and checked.
-    /// `None` says nothing: `find_at` knows the rest. Few instructions and no detour through memory, so that the
+    /// `None` says nothing: `find` knows the rest. Few instructions and no detour through memory, so that the
     /// processor gets on to the next key while it waits for this one's record.
     #[inline(always)]
     pub(crate) fn quick<'t>(
@@ -121,15 +112,9 @@ impl Index {
         Some((region, start + value.start, bytes.get(value)?))
     }
 
-    /// As `find`, when the first entry of the hash has been looked up since the segments were taken.
-    #[inline]
-    pub(crate) fn find_at<'t>(
-        &self,
-        slots: &'t Slots,
-        hash: u64,
-        key: &[u8],
-        location: Location,
-    ) -> Result<Look<'t>> {
+    /// The newest record of `key`, whose hash is given, among the segments of one moment.
+    pub(crate) fn find<'t>(&self, slots: &'t Slots, hash: u64, key: &[u8]) -> Result<Look<'t>> {
+        let Some(location) = self.keydir.first(hash) else { return Ok(Look::Absent) };
         match self.look_at(slots, hash, key, location)? {
             Look::Absent => self.find_among(slots, hash, key),
             look => Ok(look),

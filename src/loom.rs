@@ -141,6 +141,20 @@ fn an_entry_is_found_while_pages_are_used_for_other_hashes() {
     );
 }
 
+#[test]
+fn an_entry_is_found_when_the_page_that_it_has_left_is_rebuilt() {
+    beside(
+        B,
+        |keydir| put(keydir, B, 2),
+        |keydir| {
+            put(keydir, A, 1);
+            assert!(keydir.change(A, Old::At(at(1)), None));
+            put(keydir, C, 3);
+        },
+        |[first, second]| assert_eq!((first, second), (Some(2), Some(2))),
+    );
+}
+
 fn segment(id: u64) -> Arc<Segment> {
     let path: Arc<Path> = Arc::from(Path::new("model"));
     Arc::new(Segment::of_nothing(&path, SegmentId::new(id)))

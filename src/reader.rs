@@ -45,7 +45,8 @@ impl Reader {
         Reader { store, tables, held: FrozenVec::new() }
     }
 
-    /// The value of `key`; `None` if it has none. Takes no lock and waits for nobody.
+    /// The value of `key`; `None` if it has none. Takes no lock and waits for nobody, but for an
+    /// instant where the record is in the append buffer still.
     ///
     /// # Errors
     /// Those of [`Store::get`].
@@ -88,6 +89,7 @@ impl Reader {
 
     /// Looks many keys up at once, several times as fast as one after another, because the cache
     /// misses of a batch overlap. Shows `visitor` each key's place in `keys` and its value, in that order.
+    /// A batch is of 64 keys; what is written while it is shown, by `visitor` say, may be seen in the next.
     ///
     /// # Errors
     /// Those of [`Store::get`]: of the first key that has one. The keys before it have been shown.

@@ -254,8 +254,8 @@ pub(crate) fn plain_value(bytes: &[u8], key: &[u8]) -> Option<Range<usize>> {
     let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>()?;
     let (_, sizes) = header.split_last_chunk::<8>()?;
     let sizes = u64::from_be_bytes(*sizes);
-    // A flag would make it another length.
-    if sizes >> 32 != key.len() as u64 {
+    // A flag would make it another length than a key can have.
+    if sizes >> 32 != key.len() as u64 || key.len() > MAX_KEY_LEN {
         return None;
     }
     let (own_key, behind) = rest.split_at_checked(key.len())?;

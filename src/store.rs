@@ -112,8 +112,8 @@ impl Store {
         Ok(Store { inner: Arc::new(inner) })
     }
 
-    /// The value of `key`, without a copy; `None` if it has none. Waits for no writer: at most for the
-    /// change of one entry.
+    /// The value of `key`, without a copy; `None` if it has none. Takes no lock and waits for nobody, but
+    /// for an instant where the record is in the append buffer still.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the key's record is not what was written: never wrong bytes, never

@@ -3,7 +3,8 @@
 //! It stores no key. Two keys with one hash have two entries; the caller tells them apart by the
 //! records that the locations name. An entry is a 16-byte slot, whatever the key's length.
 //!
-//! Readers take no lock, wait for nobody and execute no locked instruction. They reach a page by
+//! Readers take no lock, wait for nobody (but hash 0, for the instant between two sweeps) and execute no
+//! locked instruction. They reach a page by
 //! its word, look into it, and look at the word again: if it has changed, so may have what they read,
 //! and they start over. Writers take turns.
 //!
@@ -11,7 +12,8 @@
 //! - **K1**: every change of a place goes through [`KeyDirectory::change`], which sees the old and the
 //!   new one, and happens only if the entry is still where `old` says; whether it is verified plays no part.
 //! - An entry that is there all the while is found, also while pages are swept or rebuilt.
-//! - What a reader is shown was there at some moment since it asked.
+//! - What a reader is shown was there at some moment since it asked; or it is the location of another
+//!   hash's entry, which took the slot of a removed one just then. The caller compares keys (K4).
 //!
 //! Must not know: keys, records, files.
 
@@ -191,8 +193,7 @@ impl KeyDirectory {
         }
         let sweep = self.sweep();
         let place = sweep.place(hash);
-        let usage = *writer.usage(place);
-        if usage.removed > PAGE_SLOTS / 16 && usage.entries + usage.removed > PAGE_SLOTS * 7 / 8 {
+        if writer.usage(place).is_worn() {
             self.rebuild(writer, place);
         }
         if let Some(page) = sweep.table(place).word(place.index).page() {
@@ -264,11 +265,12 @@ impl KeyDirectory {
         writer.room = self.sweep().room();
     }
 
-    /// Replaces a page by one without removed entries.
+    /// Replaces a page by one without removed entries. What the sweep has copied elsewhere stays: a
+    /// reader that looked at the frontier before it passed still expects it there.
     fn rebuild(&self, writer: &mut Writer, place: Place) {
         let sweep = self.sweep();
         let page = writer.arena.take();
-        let entries = self.copy(writer, place, page, |hash| sweep.place(hash) == place);
+        let entries = self.copy(writer, place, page, |_| true);
         let table = sweep.table(place);
         let old = table.word(place.index).page();
         table.set(place.index, page);
@@ -329,6 +331,13 @@ impl KeyDirectory {
         unsafe {
             page.get()
         }
+    }
+}
+
+impl Usage {
+    /// Removed entries make probes long, or soon will.
+    fn is_worn(self) -> bool {
+        self.removed > PAGE_SLOTS / 16 && self.entries + self.removed > PAGE_SLOTS * 7 / 8
     }
 }
 

@@ -10,8 +10,7 @@
 //! Invariants (docs/design.md, "Key directory"):
 //! - **K5**: a page's memory is never given back while the key directory lives. It may be cleared and
 //!   used for other hashes while a reader still looks at it: the reader finds out afterwards.
-//! - A slot's hash is stored before its location: who sees the location sees its hash. Slots of a
-//!   line are taken in their order.
+//! - A slot's hash is stored before its location. Slots of a line are taken in their order.
 //! - No slot becomes empty again while the page is in use: a removed entry's stays, marked, and a
 //!   later entry may take it. So between an entry's home and its slot no slot is empty.
 //! - An entry's bit is set, in the first page of a chain, before the entry is there. No bit is taken back

@@ -9,6 +9,8 @@
 //! Invariants:
 //! - **K6**: a page word changes whenever its page is replaced, and is null once its page is no
 //!   longer to be looked at. It never comes back to an earlier value: versions see to that.
+//! - An old page keeps what has been copied from it until its word is null: a reader may come by the
+//!   frontier of a moment ago.
 //! - A new page is in its word before the frontier moves to it; the frontier moves before an old word
 //!   becomes null.
 

@@ -212,3 +212,24 @@ fn readers_beside_a_writer_find_what_is_there() {
     });
     assert!((0..STAYING).all(|n| keydir.is_at(spread(n), place(n, 200))));
 }
+
+/// A reader may have looked at the frontier a moment before it passed.
+#[test]
+fn a_rebuilt_page_still_has_what_the_sweep_has_copied() {
+    let keydir = KeyDirectory::new();
+    let put = |hash: u64| keydir.change(hash, Old::NoSuchHash, Some(at(hash >> 32)));
+    let high: Vec<_> = (0..9).map(|n| u64::MAX - (n << 32)).collect();
+    assert!(high.iter().all(|&hash| put(hash)));
+    assert!(!keydir.sweep().place(high[0]).is_new);
+    let before = keydir.sweep().from().word(0).page();
+    for n in 0..5 {
+        assert!(put(n << 32));
+    }
+    assert!(keydir.sweep().place(high[0]).is_new && !keydir.sweep().place(0).is_new);
+    let page = keydir.sweep().from().word(0).page();
+    assert!(page != before, "it was rebuilt");
+    let page = keydir.page(page.unwrap());
+    for hash in high {
+        assert!(page.may_have(hash) && find(page, hash, at(hash >> 32)).is_some());
+    }
+}

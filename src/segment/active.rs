@@ -289,7 +289,9 @@ impl Active {
     }
 
     /// Turns it into a sealed segment at `path`, its view made anew at its exact length. It is finished.
-    pub(crate) fn seal(self, path: &Arc<Path>) -> Result<Segment> {
+    pub(crate) fn seal(mut self, path: &Arc<Path>) -> Result<Segment> {
+        // Who still holds the active segment finds everything in the file.
+        self.drop_chunk();
         if let Err(error) = self.file.make_read_only() {
             tracing::warn!(path = %path.display(), %error, "cannot clear a segment's write bits");
         }

@@ -188,14 +188,6 @@ impl Segment {
             Err(damage) => Err(self.corrupt(offset, damage)),
         }
     }
-
-    /// Asks the processor for the record at `offset`.
-    #[inline]
-    pub(crate) fn prefetch(&self, offset: u64) {
-        if let Some(region) = self.view.mapping() {
-            region.prefetch(offset as usize);
-        }
-    }
 }
 
 #[cfg(all(loom, test))]

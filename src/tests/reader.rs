@@ -524,3 +524,37 @@ fn a_reader_can_be_sent_to_another_thread() {
     let read = std::thread::spawn(move || reader.get("key").unwrap().map(<[u8]>::to_vec));
     assert_eq!(read.join().unwrap().unwrap(), b"value");
 }
+
+#[test]
+fn hazard_14_a_reader_of_the_active_segment_does_not_hold_its_chunk_when_it_is_sealed() {
+    for read_mode in MODES {
+        let mut machine = Machine::new(4096);
+        machine.options = machine.options.read_mode(read_mode).durability(Durability::Buffered);
+        let store = machine.open().unwrap();
+        store.put("key", "value").unwrap();
+        let chunk = Arc::downgrade(&pin(&store, "key"));
+        let reader = store.reader();
+        assert!(chunk.strong_count() > 0);
+        store.put("large", vec![0; 5000]).unwrap();
+        store.put("next", "segment").unwrap();
+        assert!(store.stats().segments > 1);
+        assert_eq!(chunk.strong_count(), 0, "{read_mode:?}");
+        assert_eq!(reader.get("key").unwrap(), Some(&b"value"[..]));
+    }
+}
+
+/// No key is this long, but bytes that are looked up may be.
+#[test]
+fn a_flag_is_never_taken_for_the_length_of_a_longer_key() {
+    let mut machine = Machine::new(1 << 26);
+    machine.hash_mask = 0;
+    machine.options = machine.options.read_mode(ReadMode::Mapped).verify(Verify::Never);
+    machine.options = machine.options.empty_values(EmptyValues::Stored);
+    let store = machine.open().unwrap();
+    store.put("", "").unwrap();
+    store.put("other", vec![1; 17 << 20]).unwrap();
+    let file = machine.fs.read(&Machine::path("00000001.data")).unwrap();
+    let key = &file[20..20 + (1 << 24)];
+    assert_eq!(store.get(key).unwrap(), None);
+    assert_eq!(store.reader().get(key).unwrap(), None);
+}
