@@ -60,8 +60,10 @@ impl Arena {
     }
 
     fn unused_page(&mut self) -> PageRef {
+        let pages = self.blocks.iter().map(Block::pages).sum();
         if self.unused == 0
-            && let Some(block) = Block::new(self.blocks.iter().map(Block::pages).sum())
+            // Where there is no room for as much again, a little may do.
+            && let Some(block) = Block::new(pages).or_else(|| Block::new(1))
         {
             self.unused = block.pages();
             self.blocks.push(block);

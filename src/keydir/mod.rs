@@ -166,16 +166,18 @@ impl KeyDirectory {
 
     /// Shows every location of some hashes from `from` on, and gives the hash at which
     /// to go on, or `None` at the end. Changes wait meanwhile.
-    pub(crate) fn visit_from(&self, from: u64, visitor: impl FnMut(Location)) -> Option<u64> {
+    pub(crate) fn visit_from(&self, from: u64, mut visitor: impl FnMut(Location)) -> Option<u64> {
         let _no_changes = self.writer.lock();
         let sweep = self.sweep();
         let place = sweep.place(from);
         let last = sweep.last_hash(place);
         if let Some(page) = sweep.table(place).word(place.index).page() {
-            let entries = self.page(page).entries();
-            // An old page still has the entries that the sweep has copied.
-            let entries = entries.filter(|(hash, _)| (from..=last).contains(hash));
-            entries.map(|(_, location)| location).for_each(visitor);
+            self.page(page).visit(|hash, location| {
+                // An old page still has the entries that the sweep has copied.
+                if (from..=last).contains(&hash) {
+                    visitor(location);
+                }
+            });
         }
         last.checked_add(1)
     }
@@ -288,10 +290,12 @@ impl KeyDirectory {
     ) -> usize {
         let mut copied = 0;
         if let Some(page) = self.sweep().table(from).word(from.index).page() {
-            for (hash, location) in self.page(page).entries().filter(|(hash, _)| is_wanted(*hash)) {
-                self.fill(&mut writer.arena, to, hash, location);
-                copied += 1;
-            }
+            self.page(page).visit(|hash, location| {
+                if is_wanted(hash) {
+                    self.fill(&mut writer.arena, to, hash, location);
+                    copied += 1;
+                }
+            });
         }
         copied
     }

@@ -124,9 +124,8 @@ impl Slot {
         self.location.load(Ordering::Relaxed) == EMPTY
     }
 
-    fn entry(&self) -> Option<(u64, Location)> {
-        let location = Location::from_bits(self.location.load(Ordering::Acquire))?;
-        Some((self.hash.load(Ordering::Relaxed), location))
+    fn is_vacant(&self) -> bool {
+        self.location.load(Ordering::Relaxed) <= REMOVED
     }
 }
 
@@ -210,7 +209,7 @@ impl Page {
             let mut at = home(hash);
             for _ in 0..LINES {
                 let mut slots = page.lines[at].slots.iter();
-                if let Some(slot) = slots.find(|slot| slot.entry().is_none()) {
+                if let Some(slot) = slots.find(|slot| slot.is_vacant()) {
                     return Some(slot);
                 }
                 at = after(at);
@@ -219,12 +218,18 @@ impl Page {
         }
     }
 
-    /// Every entry, in no order.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (u64, Location)> {
-        self.chain()
-            .flat_map(|page| &page.lines)
-            .flat_map(|line| &line.slots)
-            .filter_map(Slot::entry)
+    /// Shows every entry, in no order.
+    pub(super) fn visit(&self, mut visitor: impl FnMut(u64, Location)) {
+        for page in self.chain() {
+            for line in &page.lines {
+                for slot in &line.slots {
+                    let location = slot.location.load(Ordering::Acquire);
+                    if let Some(location) = Location::from_bits(location) {
+                        visitor(slot.hash.load(Ordering::Relaxed), location);
+                    }
+                }
+            }
+        }
     }
 
     /// Asks the processor for the line where this hash belongs, and its filter.
