@@ -1,5 +1,6 @@
 //! The figures that the store promises, each against something everybody has, in one run:
-//! `cargo bench --bench ratios [-- get] [-- put] [-- access] [-- memory]`. Prints markdown.
+//! `cargo bench --bench ratios [-- get] [-- put] [-- size] [-- access] [-- memory] [-- growth]`.
+//! Prints markdown.
 //!
 //! Machines are noisy, so no time here is compared with one of another moment: A and B take turns in
 //! one process, each round gives one ratio, and the median of those counts. Data files lie where
@@ -11,10 +12,11 @@ mod common;
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::hint::black_box;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::{Flat, KEY_LEN, Random, buffered, fill, fresh_dir, touch};
 use zerocask::{Access, Store, record};
@@ -28,17 +30,22 @@ struct Plan {
     records: usize,
     /// The first is not counted.
     rounds: usize,
+    /// Of each of two sizes.
+    sized: usize,
     /// How many gets from a cold store.
     cold_gets: &'static [usize],
     /// The first is not counted.
     cold_rounds: usize,
     /// Keys and the length of each.
     memory: &'static [(usize, usize)],
+    /// Keys put one by one, each timed.
+    growth: u64,
 }
 
 const MEASURE: Plan = Plan {
     records: 1_000_000,
     rounds: 12,
+    sized: 20_000,
     cold_gets: &[1_000, 20_000],
     cold_rounds: 6,
     memory: &[
@@ -49,10 +56,18 @@ const MEASURE: Plan = Plan {
         (5_000_000, KEY_LEN),
         (1_000_000, 1024),
     ],
+    growth: 10_000_000,
 };
 
-const SMOKE: Plan =
-    Plan { records: 1000, rounds: 2, cold_gets: &[10], cold_rounds: 2, memory: &[(1000, KEY_LEN)] };
+const SMOKE: Plan = Plan {
+    records: 1000,
+    rounds: 2,
+    sized: 100,
+    cold_gets: &[10],
+    cold_rounds: 2,
+    memory: &[(1000, KEY_LEN)],
+    growth: 1000,
+};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -71,11 +86,17 @@ fn main() {
     if wanted("put") {
         compare_put(&plan);
     }
+    if wanted("size") {
+        compare_sizes(&plan);
+    }
     if wanted("access") {
         compare_access(&plan);
     }
     if wanted("memory") {
         measure_memory(&plan);
+    }
+    if wanted("growth") {
+        measure_growth(&plan);
     }
 }
 
@@ -249,6 +270,39 @@ fn compare_put(plan: &Plan) {
     Rounds::run(plan.rounds, plan.records, to_store, to_file).print("buffered, then flushed", 2.0);
 }
 
+/// Gets of large values against gets of small ones of the same store, put in turn, so that either are as
+/// many and lie as far from each other.
+fn compare_sizes(plan: &Plan) {
+    const LARGE_LEN: usize = 64 << 10;
+    let dir = fresh_dir();
+    let store = buffered().open(dir.path()).unwrap();
+    let keys = [Flat::random(1, plan.sized, KEY_LEN), Flat::random(2, plan.sized, KEY_LEN)];
+    let value = vec![b'v'; LARGE_LEN];
+    for (large, small) in keys[0].iter().zip(keys[1].iter()) {
+        store.put(large, &value).unwrap();
+        store.put(small, &value[..VALUE_LEN]).unwrap();
+    }
+    store.close().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let reader = store.reader();
+    let [large, small] = keys.map(|keys| keys.reordered(&Random(4).order(plan.sized)));
+    let get_all = |queries: &Flat| {
+        time(|| {
+            for key in queries.iter() {
+                black_box(reader.get(key).unwrap().unwrap()[0]);
+            }
+        })
+    };
+    println!(
+        "\n### size: {} values of {LARGE_LEN} bytes, and as many of {VALUE_LEN}\n",
+        plan.sized
+    );
+    print_head("the large", "the small");
+    // The first round, which is not counted, checks the records.
+    let rounds = Rounds::run(5 * plan.rounds, plan.sized, || get_all(&large), || get_all(&small));
+    rounds.print("`Reader::get`, the value's first byte read", 1.5);
+}
+
 /// Random gets of a store of which nothing is in memory, under [`Access::Random`] and under
 /// [`Access::Normal`]: their times, and what is read from the disk for each get.
 fn compare_access(plan: &Plan) {
@@ -365,4 +419,72 @@ fn anonymous_bytes() -> usize {
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let Some(line) = line else { panic!("no RssAnon in /proc/self/status: this needs Linux") };
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+}
+
+/// The slowest of many puts while the key directory grows, beside as many that find their keys there.
+fn measure_growth(plan: &Plan) {
+    const RECORD_LEN: u64 = HEADER_LEN as u64 + 16;
+    let keys = plan.growth;
+    let dir = fresh_dir();
+    // One segment, so that no put waits for a disk.
+    let store = buffered().segment_size(keys * RECORD_LEN * 3).open(dir.path()).unwrap();
+    println!("\n### growth: {keys} puts, each timed\n");
+    println!(
+        "| | timed by | slower than 1 ms | slowest, ms | slower than 20 µs | their median, µs |"
+    );
+    println!("|---|---|---:|---:|---:|---:|");
+    for what in ["new keys", "keys that are there"] {
+        let mut slow: [[Slow; 2]; 2] = Default::default();
+        let (mut clock, mut processor) = (Instant::now(), processor_time());
+        for i in 0..keys {
+            store.put(Random(i).next().to_be_bytes(), i.to_be_bytes()).unwrap();
+            let times = [clock.elapsed(), processor_time() - processor];
+            if times.iter().any(|&time| time > Slow::LEAST) {
+                // It was full and its content has been written: that is what the put waited for.
+                let is_buffer_new = store.stats().buffered_bytes <= RECORD_LEN;
+                let [by_clock, by_processor] = &mut slow[usize::from(is_buffer_new)];
+                by_clock.note(times[0]);
+                by_processor.note(times[1]);
+            }
+            (clock, processor) = (Instant::now(), processor_time());
+        }
+        for (puts, slow) in ["", ", writing the append buffer to the file"].iter().zip(slow) {
+            for (timed_by, slow) in ["the clock", "its processor's time"].iter().zip(slow) {
+                slow.print(&format!("{what}{puts}"), timed_by);
+            }
+        }
+    }
+    assert_eq!(store.len() as u64, keys);
+    store.close().unwrap();
+}
+
+/// The slow ones of many operations.
+#[derive(Default)]
+struct Slow {
+    times: Vec<Duration>,
+}
+
+impl Slow {
+    /// What is slow.
+    const LEAST: Duration = Duration::from_micros(20);
+
+    fn note(&mut self, time: Duration) {
+        if time > Self::LEAST {
+            self.times.push(time);
+        }
+    }
+
+    fn print(self, what: &str, timed_by: &str) {
+        let count = self.times.len();
+        let stalls = self.times.iter().filter(|time| time.as_millis() > 0).count();
+        let slowest = self.times.iter().max().copied().unwrap_or_default().as_secs_f64() * 1e3;
+        let median = median(self.times.iter().map(|time| time.as_secs_f64() * 1e6).chain([0.0]));
+        println!("| {what} | {timed_by} | {stalls} | {slowest:.2} | {count} | {median:.0} |");
+    }
+}
+
+/// What this thread has used.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -4,18 +4,33 @@
 //! begin on a boundary of 2 MiB and ask for huge pages: without them every miss of a large table is a
 //! miss of the TLB as well. The first block is small and asks for none, so that a small store does not
 //! cost 2 MiB. Pages come back and are handed out again; memory goes back when the arena does.
+//!
+//! The system clears a huge page when it is first touched, and may have to find it first: milliseconds
+//! on a virtual machine. So that no change waits for it, a thread touches the next strip of pages
+//! before the one in use ends.
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::ptr::NonNull;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use super::page::{PAGE_LEN, Page, PageRef};
 use crate::sync::{Ordering, fence};
 
+/// Pages of a strip, of which every block has a whole number: those of a huge page.
+pub(super) const STRIP: usize = if cfg!(loom) { 1 } else { (2 << 20) / PAGE_LEN };
+/// So many pages before the end of a strip the next is touched: enough that it is done in time, and few,
+/// as it is memory that may never be needed.
+const AHEAD: usize = STRIP / 4;
+
 #[derive(Default)]
 pub(super) struct Arena {
-    blocks: Vec<Block>,
-    /// Pages that nobody has used yet, at the end of the last block.
-    unused: usize,
+    blocks: Vec<Arc<Block>>,
+    /// Pages that have been used, counted over all blocks.
+    used: usize,
+    /// Pages of the strips that are in use or have been touched for it.
+    touched: usize,
+    toucher: Option<JoinHandle<()>>,
     free: Vec<PageRef>,
     taken: usize,
 }
@@ -60,22 +75,59 @@ impl Arena {
     }
 
     fn unused_page(&mut self) -> PageRef {
-        let pages = self.blocks.iter().map(Block::pages).sum();
-        if self.unused == 0
-            // Where there is no room for as much again, a little may do.
-            && let Some(block) = Block::new(pages).or_else(|| Block::new(1))
-        {
-            self.unused = block.pages();
-            self.blocks.push(block);
+        if self.used + AHEAD >= self.touched {
+            self.touch_strip();
         }
-        let block = self.blocks.last();
-        let page = block.and_then(|block| block.page(block.pages() - self.unused));
-        let Some(page) = page else {
+        let Some(page) = self.page(self.used) else {
             // As any collection of the standard library does when there is no memory.
             handle_alloc_error(Layout::new::<Page>())
         };
-        self.unused -= 1;
+        self.used += 1;
         PageRef::new(page)
+    }
+
+    /// Readies the next strip, in a new block if need be, as far as there is memory.
+    fn touch_strip(&mut self) {
+        let pages = self.blocks.iter().map(|block| block.pages()).sum();
+        if self.touched == pages {
+            // Where there is no room for as much again, a little may do.
+            let block = Block::new(pages).or_else(|| Block::new(STRIP));
+            self.blocks.extend(block.map(Arc::new));
+        }
+        if let Some((block, first)) = self.block_of(self.touched) {
+            self.toucher = Arc::clone(block).touch(first);
+            self.touched += STRIP;
+        }
+    }
+
+    /// The memory of a page, if it has been mapped.
+    fn page(&self, page: usize) -> Option<NonNull<Page>> {
+        let (block, index) = self.block_of(page)?;
+        block.page(index)
+    }
+
+    /// Waits until what is being touched has been.
+    #[cfg(test)]
+    pub(super) fn touched_all(&mut self) {
+        self.toucher.take().expect("a strip is being touched").join().unwrap();
+    }
+
+    /// The block of a page, and which it is there.
+    fn block_of(&self, mut page: usize) -> Option<(&Arc<Block>, usize)> {
+        for block in &self.blocks {
+            if page < block.pages() {
+                return Some((block, page));
+            }
+            page -= block.pages();
+        }
+        None
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // No thread is to outlive the store. It has nothing to say, not even by a panic.
+        self.toucher.take().map(JoinHandle::join);
     }
 }
 
@@ -84,30 +136,30 @@ use mapped::Block;
 
 #[cfg(not(loom))]
 mod mapped {
+    use std::thread;
+
     use memmap2::{MmapMut, MmapRaw};
 
-    use super::{NonNull, PAGE_LEN, Page};
+    use super::{Arc, JoinHandle, NonNull, PAGE_LEN, Page, STRIP};
 
     /// What the processor maps by one entry of its TLB.
     const HUGE_PAGE_LEN: usize = 2 << 20;
-    /// Pages of the first block.
-    const FIRST: usize = 16;
 
     pub(super) struct Block {
         map: MmapRaw,
         /// Bytes before the first page.
         skip: usize,
         pages: usize,
+        is_first: bool,
     }
 
     impl Block {
         /// A block for an arena that has this many pages; `None` if there is no memory.
         pub(super) fn new(have: usize) -> Option<Self> {
             let is_first = have == 0;
-            let (len, alignment) = match have * PAGE_LEN {
-                0 => (FIRST * PAGE_LEN, PAGE_LEN),
-                have => (have.next_multiple_of(HUGE_PAGE_LEN), HUGE_PAGE_LEN),
-            };
+            let alignment = if is_first { PAGE_LEN } else { HUGE_PAGE_LEN };
+            let pages = have.max(STRIP).next_multiple_of(STRIP);
+            let len = pages * PAGE_LEN;
             let map = MmapRaw::from(MmapMut::map_anon(len + alignment).ok()?);
             let skip = map.as_ptr().align_offset(alignment);
             #[cfg(target_os = "linux")]
@@ -115,7 +167,7 @@ mod mapped {
                 // Without huge pages it works all the same.
                 let _ = map.advise_range(memmap2::Advice::HugePage, skip, len);
             }
-            Some(Block { map, skip, pages: len / PAGE_LEN })
+            Some(Block { map, skip, pages, is_first })
         }
 
         pub(super) fn pages(&self) -> usize {
@@ -124,8 +176,31 @@ mod mapped {
 
         /// The page at `index`, all zeros when it has never been used.
         pub(super) fn page(&self, index: usize) -> Option<NonNull<Page>> {
-            let start = (index < self.pages).then_some(self.skip + index * PAGE_LEN)?;
+            let start = (index < self.pages).then_some(self.offset(index))?;
             NonNull::new(self.map.as_mut_ptr().wrapping_add(start).cast())
+        }
+
+        /// Lets a thread have the strip that begins at a page brought into memory.
+        #[cfg(target_os = "linux")]
+        pub(super) fn touch(self: Arc<Self>, first: usize) -> Option<JoinHandle<()>> {
+            if self.is_first {
+                return None;
+            }
+            let touch = move || {
+                let (offset, len) = (self.offset(first), STRIP * PAGE_LEN);
+                let _ = self.map.advise_range(memmap2::Advice::PopulateWrite, offset, len);
+            };
+            // Where this fails, or that, the first change that comes there waits.
+            thread::Builder::new().name("zerocask-touch".into()).spawn(touch).ok()
+        }
+
+        #[cfg(not(target_os = "linux"))]
+        pub(super) fn touch(self: Arc<Self>, _first: usize) -> Option<JoinHandle<()>> {
+            None
+        }
+
+        fn offset(&self, page: usize) -> usize {
+            self.skip + page * PAGE_LEN
         }
     }
 }
@@ -135,7 +210,7 @@ use boxed::Block;
 
 #[cfg(loom)]
 mod boxed {
-    use super::{NonNull, Page};
+    use super::{Arc, JoinHandle, NonNull, Page};
 
     /// A single page: loom's atomics have to be constructed.
     pub(super) struct Block {
@@ -145,6 +220,10 @@ mod boxed {
     // SAFETY: it owns a `Page`, which is Send.
     #[expect(unsafe_code, reason = "an address is not Send by itself")]
     unsafe impl Send for Block {}
+
+    // SAFETY: all that it shows of the `Page` is where it is.
+    #[expect(unsafe_code, reason = "an address is not Sync by itself")]
+    unsafe impl Sync for Block {}
 
     impl Block {
         pub(super) fn new(_have: usize) -> Option<Self> {
@@ -157,6 +236,10 @@ mod boxed {
 
         pub(super) fn page(&self, _index: usize) -> Option<NonNull<Page>> {
             Some(self.page)
+        }
+
+        pub(super) fn touch(self: Arc<Self>, _first: usize) -> Option<JoinHandle<()>> {
+            None
         }
     }
 

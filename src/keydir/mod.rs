@@ -24,7 +24,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
 pub(crate) use hash::KeyHasher;
@@ -32,8 +32,8 @@ pub(crate) use hash::KeyHasher;
 use crate::location::Location;
 use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, fence};
 use arena::Arena;
-use page::{PAGE_SLOTS, Page, PageRef, Slot};
-use sweep::{Place, Sweep};
+use page::{Home, PAGE_SLOTS, Page, PageRef, Slot};
+use sweep::{PageTable, Place, Sweep};
 
 pub(crate) struct KeyDirectory {
     /// The sweep that goes on.
@@ -97,19 +97,19 @@ impl KeyDirectory {
     /// The location of the first entry with this hash, which nearly always is the only one.
     #[inline(always)]
     pub(crate) fn first(&self, hash: u64) -> Option<Location> {
-        self.read(hash, |page| {
-            if !page.may_have(hash) {
+        self.read(hash, |page, home| {
+            if !page.may_have(home, hash) {
                 return None;
             }
-            page.probe(hash, |_, location| ControlFlow::Break(location))
+            page.probe(home, hash, |_, location| ControlFlow::Break(location))
         })
     }
 
     /// The location of every entry with this hash.
     pub(crate) fn all(&self, hash: u64) -> Vec<Location> {
-        self.read(hash, |page| {
+        self.read(hash, |page, home| {
             let mut found = Vec::new();
-            page.probe(hash, |_, location| {
+            page.probe(home, hash, |_, location| {
                 found.push(location);
                 ControlFlow::<()>::Continue(())
             });
@@ -119,15 +119,15 @@ impl KeyDirectory {
 
     /// Whether an entry with this hash stands at exactly this place.
     pub(crate) fn is_at(&self, hash: u64, location: Location) -> bool {
-        self.read(hash, |page| find(page, hash, location).is_some())
+        self.read(hash, |page, home| find(page, home, hash, location).is_some())
     }
 
     /// Notes that the record at `location`, if an entry is still there, has passed its check. The
     /// caller holds the record's memory, so that no other record comes to stand there.
     #[cold]
     pub(crate) fn mark_verified(&self, hash: u64, location: Location) {
-        self.read(hash, |page| {
-            if let Some(slot) = find(page, hash, location) {
+        self.read(hash, |page, home| {
+            if let Some(slot) = find(page, home, hash, location) {
                 slot.verify(location);
             }
         });
@@ -136,8 +136,9 @@ impl KeyDirectory {
     /// Asks the processor for the entries of this hash, which somebody is about to look at.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
-        if let Some(page) = Sweep::load(self.sweep().word(hash)).page() {
-            self.page(page).prefetch(hash);
+        let (word, home) = self.sweep().locate(hash);
+        if let Some(page) = Sweep::load(word).page() {
+            self.page(page).prefetch(home);
         }
     }
 
@@ -170,15 +171,9 @@ impl KeyDirectory {
         let _no_changes = self.writer.lock();
         let sweep = self.sweep();
         let place = sweep.place(from);
-        let last = sweep.last_hash(place);
-        if let Some(page) = sweep.table(place).word(place.index).page() {
-            self.page(page).visit(|hash, location| {
-                // An old page still has the entries that the sweep has copied.
-                if (from..=last).contains(&hash) {
-                    visitor(location);
-                }
-            });
-        }
+        let last = *sweep.hashes(place).end();
+        // An old page still has the entries that the sweep has copied.
+        self.visit(sweep.table(place), place.index, from..=last, |_, location| visitor(location));
         last.checked_add(1)
     }
 
@@ -198,8 +193,10 @@ impl KeyDirectory {
         if writer.usage(place).is_worn() {
             self.rebuild(writer, place);
         }
-        if let Some(page) = sweep.table(place).word(place.index).page() {
-            let took_removed = self.fill(&mut writer.arena, page, hash, location);
+        let table = sweep.table(place);
+        if let Some(page) = table.word(place.index).page() {
+            let home = table.home(hash);
+            let took_removed = self.fill(&mut writer.arena, page, home, hash, location);
             let usage = writer.usage(place);
             usage.entries += 1;
             usage.removed = usage.removed.saturating_sub(usize::from(took_removed));
@@ -214,7 +211,9 @@ impl KeyDirectory {
         old: Location,
         new: Option<Location>,
     ) -> bool {
-        let Some(slot) = self.read(hash, |page| find(page, hash, old)) else { return false };
+        let Some(slot) = self.read(hash, |page, home| find(page, home, hash, old)) else {
+            return false;
+        };
         slot.set(new);
         if new.is_none() {
             let usage = writer.usage(self.sweep().place(hash));
@@ -227,11 +226,18 @@ impl KeyDirectory {
 
     /// Puts an entry into a page or one that it links to; answers whether it took the slot of a
     /// removed one.
-    fn fill(&self, arena: &mut Arena, page: PageRef, hash: u64, location: Location) -> bool {
+    fn fill(
+        &self,
+        arena: &mut Arena,
+        page: PageRef,
+        home: Home,
+        hash: u64,
+        location: Location,
+    ) -> bool {
         let page = self.page(page);
-        page.announce(hash);
+        page.announce(home, hash);
         loop {
-            if let Some(slot) = page.vacancy(hash) {
+            if let Some(slot) = page.vacancy(home) {
                 let took_removed = !slot.is_empty();
                 slot.fill(hash, location);
                 return took_removed;
@@ -246,9 +252,9 @@ impl KeyDirectory {
         if let Some((new, old)) = sweep.next_step() {
             let page = writer.arena.take();
             for old in old {
-                let moved = self.copy(writer, Place { is_new: false, index: old }, page, |hash| {
-                    sweep.is_of(hash, new)
-                });
+                let hashes = sweep.common(new, old);
+                let moved =
+                    self.copy(&mut writer.arena, (sweep.from(), old), hashes, (sweep.to(), page));
                 writer.to[new].entries += moved;
                 // What stays behind there is no entry any more.
                 writer.from[old].entries = writer.from[old].entries.saturating_sub(moved);
@@ -272,43 +278,58 @@ impl KeyDirectory {
     fn rebuild(&self, writer: &mut Writer, place: Place) {
         let sweep = self.sweep();
         let page = writer.arena.take();
-        let entries = self.copy(writer, place, page, |_| true);
         let table = sweep.table(place);
+        let hashes = table.hashes(place.index);
+        let entries = self.copy(&mut writer.arena, (table, place.index), hashes, (table, page));
         let old = table.word(place.index).page();
         table.set(place.index, page);
         old.into_iter().for_each(|old| writer.arena.give_back(old));
         *writer.usage(place) = Usage { entries, removed: 0 };
     }
 
-    /// Copies entries of some hashes to another page, and counts them.
+    /// Copies the entries of some hashes from a page of one table to one of another, and counts them.
     fn copy(
         &self,
-        writer: &mut Writer,
-        from: Place,
-        to: PageRef,
-        is_wanted: impl Fn(u64) -> bool,
+        arena: &mut Arena,
+        (from, index): (&PageTable, usize),
+        hashes: RangeInclusive<u64>,
+        (to, page): (&PageTable, PageRef),
     ) -> usize {
         let mut copied = 0;
-        if let Some(page) = self.sweep().table(from).word(from.index).page() {
-            self.page(page).visit(|hash, location| {
-                if is_wanted(hash) {
-                    self.fill(&mut writer.arena, to, hash, location);
-                    copied += 1;
+        self.visit(from, index, hashes, |hash, location| {
+            self.fill(arena, page, to.home(hash), hash, location);
+            copied += 1;
+        });
+        copied
+    }
+
+    /// Shows the entries of some hashes, all of them a page's.
+    fn visit(
+        &self,
+        table: &PageTable,
+        index: usize,
+        hashes: RangeInclusive<u64>,
+        mut visitor: impl FnMut(u64, Location),
+    ) {
+        if let Some(page) = table.word(index).page() {
+            let homes = table.home(*hashes.start())..=table.home(*hashes.end());
+            self.page(page).visit(homes, |hash, location| {
+                if hashes.contains(&hash) {
+                    visitor(hash, location);
                 }
             });
         }
-        copied
     }
 
     /// Looks into the page of a hash, until nothing has come between.
     #[inline(always)]
-    fn read<'a, T>(&'a self, hash: u64, look: impl Fn(&'a Page) -> T) -> T {
+    fn read<'a, T>(&'a self, hash: u64, look: impl Fn(&'a Page, Home) -> T) -> T {
         loop {
-            let word = self.sweep().word(hash);
+            let (word, home) = self.sweep().locate(hash);
             let seen = Sweep::load(word);
             // Null when the sweep has just gone past: then it is seen there next time.
             if let Some(page) = seen.page() {
-                let found = look(self.page(page));
+                let found = look(self.page(page), home);
                 fence(Ordering::Acquire);
                 if Sweep::is_still(word, seen) {
                     return found;
@@ -357,8 +378,8 @@ fn usages(pages: usize) -> Vec<Usage> {
 }
 
 /// The slot of the entry that stands at a place.
-fn find(page: &Page, hash: u64, location: Location) -> Option<&Slot> {
-    page.probe(hash, |slot, found| {
+fn find(page: &Page, home: Home, hash: u64, location: Location) -> Option<&Slot> {
+    page.probe(home, hash, |slot, found| {
         if found.is_same_place(location) {
             ControlFlow::Break(slot)
         } else {

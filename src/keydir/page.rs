@@ -1,8 +1,9 @@
 //! A page of the key directory: an open-addressing table of a fixed number of 16-byte slots.
 //!
-//! Slots lie in lines, one to a cache line; a hash's home line follows from its low 32 bits, and a
-//! probe goes on from line to line until it meets an empty slot. A page of which every slot is
-//! taken goes on in another, to which it has a link.
+//! Slots lie in lines, one to a cache line. A hash's home is the line at that part of the page's lines
+//! at which it is itself in the page's range of hashes, so that entries lie nearly in order of their
+//! hashes. A probe goes on from line to line until it meets an empty slot. A page of which every slot
+//! is taken goes on in another, to which it has a link.
 //!
 //! Every line has a filter: 32 bits, of which each hash whose home it is sets one. So most hashes that
 //! are not there need no look at a line; a sixteenth of the memory says so, which caches hold longer.
@@ -18,7 +19,7 @@
 //! - One writer at a time changes a page, but for the verified bit of a location, which anybody sets
 //!   by compare-exchange.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::ptr::{self, NonNull};
 
 use crate::location::Location;
@@ -68,6 +69,18 @@ struct Line {
 pub(super) struct Slot {
     hash: AtomicU64,
     location: AtomicU64,
+}
+
+/// The line of a page where a hash belongs.
+#[derive(Clone, Copy)]
+pub(super) struct Home(usize);
+
+impl Home {
+    /// That of the hash which is this many 2^64ths into the page's range.
+    #[inline(always)]
+    pub(super) fn at(fraction: u64) -> Self {
+        Home(((u128::from(fraction) * LINES as u128) >> 64) as usize)
+    }
 }
 
 /// A page, wherever it is kept. Only [`super::arena::Arena`] makes them.
@@ -123,10 +136,6 @@ impl Slot {
     pub(super) fn is_empty(&self) -> bool {
         self.location.load(Ordering::Relaxed) == EMPTY
     }
-
-    fn is_vacant(&self) -> bool {
-        self.location.load(Ordering::Relaxed) <= REMOVED
-    }
 }
 
 impl Line {
@@ -140,8 +149,23 @@ impl Line {
         for (n, slot) in self.slots.iter().enumerate() {
             matches |= u32::from(slot.hash.load(Ordering::Relaxed) == hash) << n;
         }
-        let is_last = self.slots[LINE_SLOTS - 1].location.load(Ordering::Acquire) == EMPTY;
-        (matches, is_last)
+        (matches, self.is_last())
+    }
+
+    /// Whether a probe ends here.
+    #[inline(always)]
+    fn is_last(&self) -> bool {
+        self.slots[LINE_SLOTS - 1].location.load(Ordering::Acquire) == EMPTY
+    }
+
+    /// The first slot that an entry may take.
+    fn vacancy(&self) -> Option<&Slot> {
+        // Without a branch for each, as how many are taken cannot be foreseen either.
+        let mut vacant = 0;
+        for (n, slot) in self.slots.iter().enumerate() {
+            vacant |= u32::from(slot.location.load(Ordering::Relaxed) <= REMOVED) << n;
+        }
+        self.slots.get(vacant.trailing_zeros() as usize)
     }
 }
 
@@ -157,16 +181,15 @@ impl Page {
 
     /// Whether the page may have an entry of this hash.
     #[inline(always)]
-    pub(super) fn may_have(&self, hash: u64) -> bool {
-        let home = home(hash);
+    pub(super) fn may_have(&self, home: Home, hash: u64) -> bool {
         // On its way while the filter is asked: nearly every hash that somebody looks up is there.
-        crate::fs::prefetch(&self.lines[home]);
-        self.filters[home].load(Ordering::Acquire) & filter_bit(hash) != 0
+        crate::fs::prefetch(&self.lines[home.0]);
+        self.filters[home.0].load(Ordering::Acquire) & filter_bit(hash) != 0
     }
 
     /// Lets [`Page::may_have`] know of an entry that is about to be filled in.
-    pub(super) fn announce(&self, hash: u64) {
-        let filter = &self.filters[home(hash)];
+    pub(super) fn announce(&self, home: Home, hash: u64) {
+        let filter = &self.filters[home.0];
         filter.store(filter.load(Ordering::Relaxed) | filter_bit(hash), Ordering::Release);
     }
 
@@ -174,12 +197,13 @@ impl Page {
     #[inline(always)]
     pub(super) fn probe<'a, B>(
         &'a self,
+        home: Home,
         hash: u64,
         mut visitor: impl FnMut(&'a Slot, Location) -> ControlFlow<B>,
     ) -> Option<B> {
         let mut page = self;
         loop {
-            let mut at = home(hash);
+            let mut at = home.0;
             for _ in 0..LINES {
                 let line = &page.lines[at];
                 let (mut matches, is_last) = line.look(hash);
@@ -202,14 +226,13 @@ impl Page {
         }
     }
 
-    /// The first slot that an entry of this hash may take; none if all are taken.
-    pub(super) fn vacancy(&self, hash: u64) -> Option<&Slot> {
+    /// The first slot that an entry at home here may take; none if all are taken.
+    pub(super) fn vacancy(&self, home: Home) -> Option<&Slot> {
         let mut page = self;
         loop {
-            let mut at = home(hash);
+            let mut at = home.0;
             for _ in 0..LINES {
-                let mut slots = page.lines[at].slots.iter();
-                if let Some(slot) = slots.find(|slot| slot.is_vacant()) {
+                if let Some(slot) = page.lines[at].vacancy() {
                     return Some(slot);
                 }
                 at = after(at);
@@ -218,26 +241,37 @@ impl Page {
         }
     }
 
-    /// Shows every entry, in no order.
-    pub(super) fn visit(&self, mut visitor: impl FnMut(u64, Location)) {
+    /// Shows every entry at home in some lines, among others.
+    pub(super) fn visit(
+        &self,
+        homes: RangeInclusive<Home>,
+        mut visitor: impl FnMut(u64, Location),
+    ) {
+        let (first, others) = (homes.start().0, homes.end().0 - homes.start().0);
         for page in self.chain() {
-            for line in &page.lines {
+            let mut at = first;
+            for n in 0..LINES {
+                let line = &page.lines[at];
                 for slot in &line.slots {
                     let location = slot.location.load(Ordering::Acquire);
                     if let Some(location) = Location::from_bits(location) {
                         visitor(slot.hash.load(Ordering::Relaxed), location);
                     }
                 }
+                // No probe from one of the homes goes past it.
+                if n >= others && line.is_last() {
+                    break;
+                }
+                at = after(at);
             }
         }
     }
 
-    /// Asks the processor for the line where this hash belongs, and its filter.
+    /// Asks the processor for a line and its filter.
     #[inline]
-    pub(super) fn prefetch(&self, hash: u64) {
-        let home = home(hash);
-        crate::fs::prefetch(&self.lines[home]);
-        crate::fs::prefetch(&self.filters[home]);
+    pub(super) fn prefetch(&self, home: Home) {
+        crate::fs::prefetch(&self.lines[home.0]);
+        crate::fs::prefetch(&self.filters[home.0]);
     }
 
     /// Empties a page that is in use no more.
@@ -276,15 +310,10 @@ impl Page {
     }
 }
 
-/// From bits that play no part in the choice of the line: of its lowest and of the page's.
+/// From the lowest bits, which play no part in the choice of the page and the line.
 #[inline]
 fn filter_bit(hash: u64) -> u32 {
     1 << (hash % 32)
-}
-
-#[inline]
-fn home(hash: u64) -> usize {
-    (((hash & u64::from(u32::MAX)) * LINES as u64) >> 32) as usize
 }
 
 #[inline]

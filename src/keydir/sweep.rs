@@ -1,7 +1,7 @@
 //! Which page a hash is in, while the number of pages grows.
 //!
 //! Pages hold equal ranges of hashes in ascending order. The step from one number of pages to the
-//! next, by an eighth, is a sweep: from the highest range down, the new pages are filled one at a time
+//! next, by a sixth, is a sweep: from the highest range down, the new pages are filled one at a time
 //! from the one or two old ones that held their hashes. Below the frontier the old pages count, from
 //! it on the new ones. So the load stays the same at every number of entries, and no change waits
 //! for more than a page.
@@ -14,14 +14,15 @@
 //! - A new page is in its word before the frontier moves to it; the frontier moves before an old word
 //!   becomes null.
 
+use std::ops::RangeInclusive;
 use std::ptr::NonNull;
 
-use super::page::{PAGE_LEN, PAGE_SLOTS, Page, PageRef};
+use super::page::{Home, PAGE_LEN, PAGE_SLOTS, Page, PageRef};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Of the slots of the pages, so many hundredths are to be used: more makes probes long, less makes
 /// an entry cost more than 24 bytes.
-const LOAD_PERCENT: usize = 79;
+const LOAD_PERCENT: usize = 77;
 
 /// The step from one number of pages to the next.
 pub(super) struct Sweep {
@@ -90,14 +91,26 @@ impl PageTable {
         self.words.len()
     }
 
-    #[inline]
-    fn index(&self, hash: u64) -> usize {
-        index(hash, self.len())
+    /// The page of a hash, and its home there.
+    #[inline(always)]
+    fn locate(&self, hash: u64) -> (usize, Home) {
+        let pages = u128::from(hash) * self.len() as u128;
+        ((pages >> 64) as usize, Home::at(pages as u64))
     }
 
-    /// The lowest hash of a page.
-    fn first_hash(&self, page: usize) -> u128 {
-        ((page as u128) << 64).div_ceil(self.len() as u128)
+    fn index(&self, hash: u64) -> usize {
+        self.locate(hash).0
+    }
+
+    /// Where a hash belongs in its page.
+    pub(super) fn home(&self, hash: u64) -> Home {
+        self.locate(hash).1
+    }
+
+    /// The hashes of a page.
+    pub(super) fn hashes(&self, page: usize) -> RangeInclusive<u64> {
+        let first_of = |page: usize| ((page as u128) << 64).div_ceil(self.len() as u128);
+        first_of(page) as u64..=(first_of(page + 1) - 1) as u64
     }
 
     /// Puts a page where there was none, or another.
@@ -136,7 +149,7 @@ impl Sweep {
     }
 
     fn starting(from: PageTable) -> Self {
-        let to = PageTable::new(from.len() + (from.len() / 8).max(1));
+        let to = PageTable::new(from.len() + (from.len() / 6).max(1));
         let frontier = AtomicUsize::new(to.len());
         Sweep { tables: [from, to], frontier, last_old: AtomicU64::new(u64::MAX) }
     }
@@ -168,13 +181,14 @@ impl Sweep {
         (slots * LOAD_PERCENT as u128 / (100 * to as u128)) as usize
     }
 
-    /// The word of the page that holds a hash.
+    /// The word of the page that holds a hash, and its home there.
     #[inline(always)]
-    pub(super) fn word(&self, hash: u64) -> &AtomicPtr<Page> {
+    pub(super) fn locate(&self, hash: u64) -> (&AtomicPtr<Page>, Home) {
         // Without a branch: which side a hash is on cannot be foreseen.
         let side = usize::from(hash > self.last_old.load(Ordering::Acquire));
         let table = &self.tables[side];
-        &table.words[table.index(hash)]
+        let (index, home) = table.locate(hash);
+        (&table.words[index], home)
     }
 
     #[inline]
@@ -198,40 +212,37 @@ impl Sweep {
         &self.tables[usize::from(place.is_new)]
     }
 
-    /// The last hash for which the page at `place` counts.
-    pub(super) fn last_hash(&self, place: Place) -> u64 {
-        let end = self.table(place).first_hash(place.index + 1);
-        let end = if place.is_new { end } else { end.min(self.to().first_hash(self.frontier())) };
-        (end - 1) as u64
+    /// The hashes for which the page at `place` counts.
+    pub(super) fn hashes(&self, place: Place) -> RangeInclusive<u64> {
+        let hashes = self.table(place).hashes(place.index);
+        if place.is_new {
+            return hashes;
+        }
+        let last_old = self.last_old.load(Ordering::Relaxed);
+        *hashes.start()..=last_old.min(*hashes.end())
     }
 
     /// The new page that the next step fills, and the old ones that hold its hashes.
-    pub(super) fn next_step(&self) -> Option<(usize, std::ops::RangeInclusive<usize>)> {
+    pub(super) fn next_step(&self) -> Option<(usize, RangeInclusive<usize>)> {
         let new = self.frontier().checked_sub(1)?;
-        let first = self.from().index(self.to().first_hash(new) as u64);
-        let last = self.from().index((self.to().first_hash(new + 1) - 1) as u64);
-        Some((new, first..=last))
+        let hashes = self.to().hashes(new);
+        Some((new, self.from().index(*hashes.start())..=self.from().index(*hashes.end())))
     }
 
-    /// Whether a hash is one of a new page's.
-    pub(super) fn is_of(&self, hash: u64, new: usize) -> bool {
-        self.to().index(hash) == new
+    /// The hashes that both a new page and an old one hold.
+    pub(super) fn common(&self, new: usize, old: usize) -> RangeInclusive<u64> {
+        let (new, old) = (self.to().hashes(new), self.from().hashes(old));
+        *new.start().max(old.start())..=*new.end().min(old.end())
     }
 
     /// Lets the new page at the frontier count, and gives the old ones that none need any more.
     pub(super) fn advance(&self, page: PageRef) -> Vec<PageRef> {
         let Some((new, old)) = self.next_step() else { return Vec::new() };
         self.to().set(new, page);
-        let start = self.to().first_hash(new);
+        let start = *self.to().hashes(new).start();
         self.frontier.store(new, Ordering::Relaxed);
-        self.last_old.store(start.saturating_sub(1) as u64, Ordering::Release);
-        let is_over = |&old: &usize| self.from().first_hash(old) >= start;
+        self.last_old.store(start.saturating_sub(1), Ordering::Release);
+        let is_over = |&old: &usize| *self.from().hashes(old).start() >= start;
         old.filter(is_over).filter_map(|old| self.from().close(old)).collect()
     }
-}
-
-/// Which of `len` equal ranges of hashes this one is in.
-#[inline(always)]
-fn index(hash: u64, len: usize) -> usize {
-    ((u128::from(hash) * len as u128) >> 64) as usize
 }
