@@ -478,7 +478,8 @@ impl Slow {
         let count = self.times.len();
         let stalls = self.times.iter().filter(|time| time.as_millis() > 0).count();
         let slowest = self.times.iter().max().copied().unwrap_or_default().as_secs_f64() * 1e3;
-        let median = median(self.times.iter().map(|time| time.as_secs_f64() * 1e6).chain([0.0]));
+        let times = self.times.iter().map(|time| time.as_secs_f64() * 1e6);
+        let median = if count > 0 { median(times) } else { 0.0 };
         println!("| {what} | {timed_by} | {stalls} | {slowest:.2} | {count} | {median:.0} |");
     }
 }

@@ -32,13 +32,12 @@ pub(super) struct Arena {
     touched: usize,
     toucher: Option<JoinHandle<()>>,
     free: Vec<PageRef>,
-    taken: usize,
 }
 
 impl Arena {
     /// An empty page.
     pub(super) fn take(&mut self) -> PageRef {
-        let page = match self.free.pop() {
+        match self.free.pop() {
             Some(page) => {
                 // SAFETY: the arena's own page, while the arena is borrowed (K5).
                 #[expect(unsafe_code, reason = "pages are reached by address")]
@@ -50,9 +49,7 @@ impl Arena {
                 page
             }
             None => self.unused_page(),
-        };
-        self.taken += 1;
-        page
+        }
     }
 
     /// Takes a page back, and those it links to. No page word names it any more; readers may
@@ -64,14 +61,13 @@ impl Arena {
             #[expect(unsafe_code, reason = "pages are reached by address")]
             let link = unsafe { page.get() }.link();
             self.free.push(page);
-            self.taken -= 1;
             next = link;
         }
     }
 
-    /// Bytes of memory that pages have been carved from.
+    /// Bytes of the pages that have been used; up to 2.4 MiB more are ready.
     pub(super) fn memory(&self) -> usize {
-        (self.taken + self.free.len()) * PAGE_LEN
+        self.used * PAGE_LEN
     }
 
     fn unused_page(&mut self) -> PageRef {
@@ -95,7 +91,11 @@ impl Arena {
             self.blocks.extend(block.map(Arc::new));
         }
         if let Some((block, first)) = self.block_of(self.touched) {
-            self.toucher = Arc::clone(block).touch(first);
+            let is_idle = self.toucher.as_ref().is_none_or(JoinHandle::is_finished);
+            // The first strip is about to be used, and the pages of a small store are to come one by one.
+            if self.touched > 0 && is_idle {
+                self.toucher = Arc::clone(block).touch(first);
+            }
             self.touched += STRIP;
         }
     }
@@ -136,8 +136,6 @@ use mapped::Block;
 
 #[cfg(not(loom))]
 mod mapped {
-    use std::thread;
-
     use memmap2::{MmapMut, MmapRaw};
 
     use super::{Arc, JoinHandle, NonNull, PAGE_LEN, Page, STRIP};
@@ -150,7 +148,6 @@ mod mapped {
         /// Bytes before the first page.
         skip: usize,
         pages: usize,
-        is_first: bool,
     }
 
     impl Block {
@@ -158,16 +155,17 @@ mod mapped {
         pub(super) fn new(have: usize) -> Option<Self> {
             let is_first = have == 0;
             let alignment = if is_first { PAGE_LEN } else { HUGE_PAGE_LEN };
-            let pages = have.max(STRIP).next_multiple_of(STRIP);
+            let pages = have.max(STRIP);
             let len = pages * PAGE_LEN;
             let map = MmapRaw::from(MmapMut::map_anon(len + alignment).ok()?);
             let skip = map.as_ptr().align_offset(alignment);
             #[cfg(target_os = "linux")]
-            if !is_first {
-                // Without huge pages it works all the same.
-                let _ = map.advise_range(memmap2::Advice::HugePage, skip, len);
+            {
+                use memmap2::Advice::{HugePage, NoHugePage};
+                // What the system does not know works all the same.
+                let _ = map.advise_range(if is_first { NoHugePage } else { HugePage }, skip, len);
             }
-            Some(Block { map, skip, pages, is_first })
+            Some(Block { map, skip, pages })
         }
 
         pub(super) fn pages(&self) -> usize {
@@ -176,22 +174,18 @@ mod mapped {
 
         /// The page at `index`, all zeros when it has never been used.
         pub(super) fn page(&self, index: usize) -> Option<NonNull<Page>> {
-            let start = (index < self.pages).then_some(self.offset(index))?;
-            NonNull::new(self.map.as_mut_ptr().wrapping_add(start).cast())
+            NonNull::new(self.map.as_mut_ptr().wrapping_add(self.offset(index)).cast())
         }
 
         /// Lets a thread have the strip that begins at a page brought into memory.
         #[cfg(target_os = "linux")]
         pub(super) fn touch(self: Arc<Self>, first: usize) -> Option<JoinHandle<()>> {
-            if self.is_first {
-                return None;
-            }
             let touch = move || {
                 let (offset, len) = (self.offset(first), STRIP * PAGE_LEN);
                 let _ = self.map.advise_range(memmap2::Advice::PopulateWrite, offset, len);
             };
             // Where this fails, or that, the first change that comes there waits.
-            thread::Builder::new().name("zerocask-touch".into()).spawn(touch).ok()
+            std::thread::Builder::new().name("zerocask-touch".into()).spawn(touch).ok()
         }
 
         #[cfg(not(target_os = "linux"))]

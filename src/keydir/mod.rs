@@ -56,7 +56,7 @@ struct Writer {
     room: usize,
 }
 
-/// How the slots of a page, and of those it links to, are used.
+/// How the slots of a page, and of those it links to, are used. What a sweep has copied from it is still in it.
 #[derive(Clone, Copy, Default)]
 struct Usage {
     entries: usize,
@@ -256,9 +256,6 @@ impl KeyDirectory {
                 let moved =
                     self.copy(&mut writer.arena, (sweep.from(), old), hashes, (sweep.to(), page));
                 writer.to[new].entries += moved;
-                // What stays behind there is no entry any more.
-                writer.from[old].entries = writer.from[old].entries.saturating_sub(moved);
-                writer.from[old].removed += moved;
             }
             for page in sweep.advance(page) {
                 writer.arena.give_back(page);

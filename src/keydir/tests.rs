@@ -222,9 +222,9 @@ fn a_rebuilt_page_still_has_what_the_sweep_has_copied() {
     assert!(high.iter().all(|&hash| put(hash)));
     assert!(!keydir.sweep().place(high[0]).is_new);
     let before = keydir.sweep().from().word(0).page();
-    for n in 0..4 {
-        assert!(put(n << 32));
-    }
+    assert!((0..2).all(|n| put(n << 32)));
+    assert!(keydir.change(0, Old::At(at(0)), None));
+    assert!(put(2 << 32));
     assert!(keydir.sweep().place(high[0]).is_new && !keydir.sweep().place(0).is_new);
     let page = keydir.sweep().from().word(0).page();
     assert!(page != before, "it was rebuilt");
@@ -258,10 +258,14 @@ fn resident_kib(address: usize) -> usize {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_next_pages_are_in_memory_before_the_last_of_these_are_taken() {
+    if !memmap2::Advice::PopulateWrite.is_supported() {
+        eprintln!("skipped: this system does not know MADV_POPULATE_WRITE");
+        return;
+    }
     let mut arena = Arena::default();
     let first_strip: Vec<_> = (0..arena::STRIP).map(|_| arena.take()).collect();
     arena.touched_all();
     let next = arena.take();
     assert!(!first_strip.contains(&next));
-    assert_eq!(resident_kib(next.as_ptr().addr()), arena::STRIP * page::PAGE_LEN / 1024);
+    assert!(resident_kib(next.as_ptr().addr()) >= arena::STRIP * page::PAGE_LEN / 1024);
 }
