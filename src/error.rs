@@ -26,6 +26,18 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// What stands under a name of the store's own is not a regular file. No link is followed there.
+    #[error(
+        "{}: expected a regular file, found {found}: move it away, or put the file itself in its place",
+        path.display()
+    )]
+    NotRegularFile {
+        /// The name.
+        path: PathBuf,
+        /// What it is the name of.
+        found: FileKind,
+    },
+
     /// Another process, or another handle of this one, holds the store.
     #[error(
         "{} is held by another process or handle: a store has one owner at a time; \
@@ -174,14 +186,42 @@ pub enum Error {
 }
 
 impl Error {
-    /// For `map_err`: a failed `action` on `path`.
+    /// For `map_err`: a failed `action` on `path`. The seam says what is no regular file by a
+    /// [`FileKind`] as the cause.
     pub(crate) fn io(
         action: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
-        move |source| Error::Io { action, path, source }
+        move |source| match source.get_ref().and_then(|cause| cause.downcast_ref()) {
+            Some(&found) => Error::NotRegularFile { path, found },
+            None => Error::Io { action, path, source },
+        }
     }
+}
+
+/// What stands where a regular file has to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileKind {
+    /// A directory.
+    #[error("a directory")]
+    Directory,
+    /// A symbolic link, wherever it leads.
+    #[error("a symbolic link")]
+    SymbolicLink,
+    /// A named pipe.
+    #[error("a FIFO")]
+    Fifo,
+    /// A socket.
+    #[error("a socket")]
+    Socket,
+    /// A device of characters or blocks.
+    #[error("a device")]
+    Device,
+    /// Something that this version does not know.
+    #[error("something else")]
+    Other,
 }
 
 /// Why bytes cannot be seen as a type.

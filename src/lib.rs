@@ -34,7 +34,7 @@ mod typed;
 mod value;
 
 pub use compact::CompactionReport;
-pub use error::{Damage, Error, Misfit, Result};
+pub use error::{Damage, Error, FileKind, Misfit, Result};
 pub use get_many::GetMany;
 pub use keys::Keys;
 pub use options::{Access, Durability, EmptyValues, Options, ReadMode, Recovery, Verify};

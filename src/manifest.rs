@@ -65,6 +65,16 @@ struct EntryBytes {
     checksum: U32,
 }
 
+impl HeadBytes {
+    fn sealed_len(&self) -> u64 {
+        u64::from(self.sealed_count.get()) * size_of::<EntryBytes>() as u64
+    }
+
+    fn tail_len(&self) -> u64 {
+        u64::from(self.tail_count.get()) * size_of::<U64>() as u64
+    }
+}
+
 /// Why bytes are no manifest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refusal {
@@ -80,10 +90,13 @@ impl From<Damage> for Refusal {
 }
 
 impl Manifest {
+    /// What says how long it is.
+    pub(crate) const HEAD_LEN: u64 = size_of::<HeadBytes>() as u64;
+
     /// No manifest is longer: as many entries as there are segment slots.
-    pub(crate) const MAX_LEN: usize = size_of::<HeadBytes>()
-        + SegmentSlot::MAX as usize * (size_of::<EntryBytes>() + size_of::<U64>())
-        + CRC_LEN;
+    const MAX_LEN: u64 = Self::HEAD_LEN
+        + SegmentSlot::MAX as u64 * (size_of::<EntryBytes>() + size_of::<U64>()) as u64
+        + CRC_LEN as u64;
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let head = HeadBytes {
@@ -115,36 +128,45 @@ impl Manifest {
         bytes
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
-        let (head, rest) = HeadBytes::ref_from_prefix(bytes).map_err(|_| Damage::Length {
-            expected: (size_of::<HeadBytes>() + CRC_LEN) as u64,
-            found: bytes.len() as u64,
+    /// Whether a file of `len` bytes that begins so can be a manifest: what can be said before the rest
+    /// of it is read.
+    pub(crate) fn check_len(bytes: &[u8], len: u64) -> Result<(), Refusal> {
+        let (head, _) = HeadBytes::read_from_prefix(bytes).map_err(|_| Damage::Length {
+            expected: Self::HEAD_LEN + CRC_LEN as u64,
+            found: len,
         })?;
         expect("magic", MAGIC, head.magic.get())?;
         if head.version.get() > VERSION {
             return Err(Refusal::Version);
         }
         expect("version", u64::from(VERSION), u64::from(head.version.get()))?;
-        let (sealed_count, tail_count) = (head.sealed_count.get(), head.tail_count.get());
-        let sealed_len = u64::from(sealed_count) * size_of::<EntryBytes>() as u64;
-        let tail_len = u64::from(tail_count) * size_of::<U64>() as u64;
-        let body_len = size_of::<HeadBytes>() as u64 + sealed_len + tail_len;
-        if body_len + CRC_LEN as u64 != bytes.len() as u64 {
-            let expected = body_len + CRC_LEN as u64;
-            return Err(Damage::Length { expected, found: bytes.len() as u64 }.into());
+        let expected = Self::HEAD_LEN + head.sealed_len() + head.tail_len() + CRC_LEN as u64;
+        if expected != len {
+            return Err(Damage::Length { expected, found: len }.into());
         }
-        let (body, crc) = bytes.split_at(body_len as usize);
+        match len {
+            ..=Self::MAX_LEN => Ok(()),
+            _ => Err(Damage::Length { expected: Self::MAX_LEN, found: len }.into()),
+        }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
+        Self::check_len(bytes, bytes.len() as u64)?;
+        let (body, crc) = bytes.split_at(bytes.len() - CRC_LEN);
         let found = crc32fast::hash(body);
         let expected = U32::read_from_bytes(crc).map_or(!found, U32::get);
         if expected != found {
             return Err(Damage::Checksum { expected, found }.into());
         }
 
+        let (head, rest) =
+            HeadBytes::ref_from_prefix(body).map_err(|_| length(Self::HEAD_LEN, body))?;
+        let (sealed_count, tail_count) = (head.sealed_count.get(), head.tail_count.get());
         let (sealed, rest) =
             <[EntryBytes]>::ref_from_prefix_with_elems(rest, sealed_count as usize)
-                .map_err(|_| length(sealed_len, rest))?;
+                .map_err(|_| length(head.sealed_len(), rest))?;
         let (tail, _) = <[U64]>::ref_from_prefix_with_elems(rest, tail_count as usize)
-            .map_err(|_| length(tail_len, rest))?;
+            .map_err(|_| length(head.tail_len(), rest))?;
         let manifest = Manifest {
             seed: head.seed,
             nonce: head.nonce.get(),

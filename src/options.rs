@@ -10,6 +10,11 @@ const MIN_SEGMENT_SIZE: u64 = 64;
 const MAX_SEGMENT_SIZE: u64 = Location::OFFSET_LIMIT / 2;
 const _: () = assert!(MAX_SEGMENT_SIZE + MAX_RECORD_LEN < Location::OFFSET_LIMIT);
 
+/// What the owner must be allowed, and by default all that anybody is.
+const OWNER_OF_FILE: u32 = 0o600;
+const OWNER_OF_DIR: u32 = 0o700;
+const MAX_MODE: u32 = 0o777;
+
 /// How a store is opened. `Options::new()` is what [`crate::Store::open`] uses.
 ///
 /// ```
@@ -29,6 +34,8 @@ pub struct Options {
     pub(crate) recovery: Recovery,
     pub(crate) read_mode: ReadMode,
     pub(crate) access: Access,
+    pub(crate) file_mode: u32,
+    pub(crate) dir_mode: u32,
 }
 
 impl Default for Options {
@@ -42,6 +49,8 @@ impl Default for Options {
             recovery: Recovery::default(),
             read_mode: ReadMode::default(),
             access: Access::default(),
+            file_mode: OWNER_OF_FILE,
+            dir_mode: OWNER_OF_DIR,
         }
     }
 }
@@ -104,12 +113,43 @@ impl Options {
         self
     }
 
+    /// The permissions of the files that are made: data, manifest, lock, and what is set aside. Default:
+    /// `0o600`, the owner alone. They hold at least that, and nothing above `0o777`. The umask takes its
+    /// part as ever; files that exist keep what they have; sealing a segment clears its write bits.
+    pub fn file_mode(mut self, mode: u32) -> Self {
+        self.file_mode = mode;
+        self
+    }
+
+    /// The permissions of the store's directory where it is made, and of those above it that are made
+    /// with it. Default: `0o700`, the owner alone. They hold at least that, and nothing above `0o777`. The
+    /// umask takes its part as ever; a directory that exists keeps what it has.
+    pub fn dir_mode(mut self, mode: u32) -> Self {
+        self.dir_mode = mode;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         if !(MIN_SEGMENT_SIZE..=MAX_SEGMENT_SIZE).contains(&self.segment_size) {
             return Err(Error::InvalidOption {
                 option: "segment_size",
                 expected: "64 bytes to 512 GiB",
                 found: self.segment_size,
+            });
+        }
+        let is_mode = |mode, owner| mode & owner == owner && mode <= MAX_MODE;
+        if !is_mode(self.file_mode, OWNER_OF_FILE) {
+            return Err(Error::InvalidOption {
+                option: "file_mode",
+                expected: "permissions with 0o600 (384) in them and nothing above 0o777 (511)",
+                found: self.file_mode.into(),
+            });
+        }
+        if !is_mode(self.dir_mode, OWNER_OF_DIR) {
+            return Err(Error::InvalidOption {
+                option: "dir_mode",
+                expected: "permissions with 0o700 (448) in them and nothing above 0o777 (511)",
+                found: self.dir_mode.into(),
             });
         }
         Ok(())

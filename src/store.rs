@@ -52,16 +52,17 @@ pub(crate) struct Ground {
     pub(crate) hash_mask: u64,
 }
 
-impl Default for Ground {
-    fn default() -> Self {
-        Ground { fs: Arc::new(OsFs), time: Box::new(SystemTimeSource), hash_mask: u64::MAX }
+impl Ground {
+    fn real(options: &Options) -> Self {
+        let fs = Arc::new(OsFs::new(options));
+        Ground { fs, time: Box::new(SystemTimeSource), hash_mask: u64::MAX }
     }
 }
 
 impl Options {
     /// Opens the store in `dir` with these options. See [`Store::open`].
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
-        Store::open_on(Ground::default(), dir.as_ref(), self)
+        Store::open_on(Ground::real(self), dir.as_ref(), self)
     }
 }
 
@@ -82,8 +83,8 @@ impl Store {
     /// # Errors
     /// [`Error::Locked`] if the store is open already, here or in another process; [`Error::Inconsistent`],
     /// [`Error::MissingSegment`] and [`Error::MissingManifest`] if the directory is not as it was left;
-    /// [`Error::Unsupported`] if a newer version wrote it; [`Error::Io`]. Nothing is lost by an opening
-    /// that fails.
+    /// [`Error::Unsupported`] if a newer version wrote it; [`Error::NotRegularFile`] if a link, say, stands
+    /// where a file should; [`Error::Io`]. Nothing is lost by an opening that fails.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         Options::new().open(dir)
     }

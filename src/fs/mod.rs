@@ -16,15 +16,20 @@ mod view;
 
 use std::ffi::OsString;
 use std::io;
+use std::iter;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use os::{ALIGNMENT, Chunk, GrowingMap, OsFs, Region, prefetch, prefetch_bytes};
 pub(crate) use view::{FIRST_READ, GrowingView, Reading, View, Whole};
 
-/// A directory's operations. Names become durable with [`Fs::sync_dir`] only.
+/// A directory's operations. Names become durable with [`Fs::sync_dir`] only. No symbolic link is followed
+/// at the end of a file's path, and what is opened or locked is a regular file: anything else is an error
+/// with a [`FileKind`](crate::FileKind) as its cause, and nothing waits for it.
 pub(crate) trait Fs: Send + Sync + 'static {
-    /// Makes the directory and its parents where they are missing, durably.
+    /// Makes the directory and its parents where they are missing, durably. Those that exist are left
+    /// as they are.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// The names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
@@ -32,7 +37,7 @@ pub(crate) trait Fs: Send + Sync + 'static {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
     /// A new, empty file to write and map. Fails if the name is taken.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
-    /// An existing regular file, to read and map.
+    /// An existing file, to read and map.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Renames within a directory, replacing the target in one step.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -45,6 +50,9 @@ pub(crate) trait Fs: Send + Sync + 'static {
 pub(crate) trait File: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// The first part of `within` that may be anything but zeros; `None` if all of it is a hole. Where
+    /// nobody can tell, and beyond the end of the file, that is everything.
+    fn next_data(&self, within: Range<u64>) -> Option<Range<u64>>;
     /// Writes all of `bytes` or fails; after a failure any part of them may have been written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     fn set_len(&self, len: u64) -> io::Result<()>;
@@ -57,6 +65,17 @@ pub(crate) trait File: Send + Sync {
     fn map(&self, path: &Arc<Path>, len: u64) -> io::Result<Arc<Region>>;
     /// Room for the file to grow to `capacity` bytes; nothing of it is readable yet.
     fn map_growing(&self, path: &Arc<Path>, capacity: u64) -> io::Result<GrowingMap>;
+}
+
+/// The parts of `range` that may be anything but zeros, in order. Between them are holes: whoever skips
+/// those spends time and memory on what the disk holds, not on what the length of the file claims.
+pub(crate) fn data(file: &dyn File, range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let mut rest = range;
+    iter::from_fn(move || {
+        let part = file.next_data(rest.clone())?;
+        rest.start = part.end;
+        Some(part)
+    })
 }
 
 /// A held lock, let go when dropped.

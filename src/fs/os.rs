@@ -10,14 +10,21 @@
 //! - **M3, the files belong to the store while it is open.** Another program that truncates one or
 //!   edits it in place breaks M1 and M2 (a bus error, or changed bytes), as with LMDB. It is the
 //!   contract of `Store::open`.
+//!
+//! `file.rs` makes and opens files and follows no link, `holes.rs` asks where they have holes.
+
+mod file;
+mod holes;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, TryLockError};
 use std::io;
 use std::ops::Range;
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, PermissionsExt};
 use std::path::Path;
 use std::slice;
 use std::sync::Arc;
@@ -27,7 +34,7 @@ use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
 use zerocopy::{FromBytes, FromZeros, IntoBytes, KnownLayout};
 
 use super::{File, Fs, Lock};
-use crate::options::Access;
+use crate::options::{Access, Options};
 
 /// Bytes of a cache line.
 const CACHE_LINE: usize = 64;
@@ -90,7 +97,7 @@ unsafe impl Sync for Address {}
 
 /// What a region's bytes lie in.
 enum Memory {
-    /// A mapped file, or anonymous memory.
+    /// A mapped file, or anonymous memory: a chunk, or a copy that has holes.
     Map(MmapRaw),
     /// A copy of bytes of a file.
     Lines(Vec<Line>),
@@ -142,6 +149,19 @@ impl Region {
         let mut lines = lines.map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         fill(&mut lines.as_mut_slice().as_mut_bytes()[skip..skip + len]);
         Ok(Arc::new(Region::new(Arc::new(Memory::Lines(lines)), skip + len, path, base)))
+    }
+
+    /// A copy of the first `len` bytes of `path`, of which `fill` writes those that are not zeros: no
+    /// others take memory.
+    pub(super) fn sparse_copy(
+        path: &Arc<Path>,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> io::Result<Arc<Self>> {
+        let mut map = MmapMut::map_anon(len)?;
+        fill(&mut map);
+        let memory = Arc::new(Memory::Map(MmapRaw::from(map)));
+        Ok(Arc::new(Region::new(memory, len, path, 0)))
     }
 
     /// A region of its own that shows what is published now, in the same memory.
@@ -353,7 +373,17 @@ impl Chunk {
 }
 
 /// The operating system's file system.
-pub(crate) struct OsFs;
+pub(crate) struct OsFs {
+    /// The permissions of what is made, of which the umask takes its part.
+    file_mode: u32,
+    dir_mode: u32,
+}
+
+impl OsFs {
+    pub(crate) fn new(options: &Options) -> Self {
+        OsFs { file_mode: options.file_mode, dir_mode: options.dir_mode }
+    }
+}
 
 impl Fs for OsFs {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -368,7 +398,7 @@ impl Fs for OsFs {
             return Err(io::ErrorKind::NotADirectory.into());
         }
         self.create_dir_all(parent)?;
-        match fs::create_dir(dir) {
+        match DirBuilder::new().mode(self.dir_mode).create(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => {
                 Err(error)
             }
@@ -381,8 +411,7 @@ impl Fs for OsFs {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = file::open_or_create(path, self.file_mode)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(OsLock { file }))),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -391,16 +420,11 @@ impl Fs for OsFs {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        Ok(Arc::new(OsFile { file }))
+        Ok(Arc::new(OsFile { file: file::create(path, self.file_mode)? }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        // Opening a FIFO would wait for its other end.
-        if !fs::metadata(path)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Ok(Arc::new(OsFile { file: fs::File::open(path)? }))
+        Ok(Arc::new(OsFile { file: file::open(path)? }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -454,6 +478,10 @@ impl File for OsFile {
         self.file.write_all_at(bytes, offset)
     }
 
+    fn next_data(&self, within: Range<u64>) -> Option<Range<u64>> {
+        holes::next_data(&self.file, within)
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
     }
@@ -500,147 +528,5 @@ impl File for OsFile {
         let map = MmapOptions::new().len(capacity).map_raw_read_only(&self.file)?;
         let memory = Arc::new(Memory::Map(map));
         Ok(GrowingMap { region: Arc::new(Region::new(memory, 0, path, 0)) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn path() -> Arc<Path> {
-        Arc::from(Path::new("test"))
-    }
-
-    #[test]
-    fn m1_nothing_above_the_published_length_can_be_read() {
-        let mut chunk = Chunk::new(&path(), 0, 4096).unwrap();
-        chunk.spare()[..3].copy_from_slice(b"abc");
-        assert_eq!(chunk.region().get(0..1), None);
-        chunk.publish(3);
-        assert_eq!(chunk.region().get(0..3), Some(&b"abc"[..]));
-        assert_eq!(chunk.region().get(0..4), None);
-        assert_eq!(chunk.region().get(4..4), None);
-        #[expect(clippy::reversed_empty_ranges)]
-        let reversed = chunk.region().get(2..1);
-        assert_eq!(reversed, None);
-        assert_eq!(chunk.region().get(usize::MAX..usize::MAX), None);
-    }
-
-    #[test]
-    fn m1_a_chunk_that_a_reader_holds_is_not_reused() {
-        let mut chunk = Chunk::new(&path(), 0, 4096).unwrap();
-        chunk.publish(100);
-        let reader = Arc::clone(chunk.region());
-        assert!(!chunk.reuse(128));
-        assert_eq!(reader.published(), 100);
-        drop(reader);
-        assert!(chunk.reuse(128 + 5));
-        assert_eq!((chunk.region().base(), chunk.region().published()), (128, 5));
-        assert_eq!(chunk.spare().len(), 4096 - 5);
-    }
-
-    #[cfg(feature = "bytes")]
-    #[test]
-    fn m1_a_chunk_that_somebody_holds_as_bytes_is_not_reused() {
-        let mut chunk = Chunk::new(&path(), 0, 4096).unwrap();
-        chunk.spare()[..3].copy_from_slice(b"abc");
-        chunk.publish(3);
-        let bytes = chunk.region().bytes(0..3);
-        assert!(!chunk.reuse(128));
-        assert!(!chunk.reuse(128), "the region's own Bytes are gone, these are not");
-        assert_eq!((&bytes[..], chunk.region().published()), (&b"abc"[..], 3));
-        drop(bytes);
-        drop(chunk.region().bytes(0..3));
-        assert!(chunk.reuse(128 + 5), "the region's own Bytes alone do not stand in the way");
-        chunk.spare()[..3].copy_from_slice(b"xyz");
-        chunk.publish(3);
-        assert_eq!(chunk.region().bytes(5..8), &b"xyz"[..]);
-    }
-
-    #[test]
-    fn m1_slices_stay_as_they_were_while_the_chunk_is_appended_to_from_another_thread() {
-        let mut chunk = Chunk::new(&path(), 0, 1 << 16).unwrap();
-        let region = Arc::clone(chunk.region());
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                for n in 0..=u8::MAX {
-                    chunk.spare()[..256].fill(n);
-                    chunk.publish(256);
-                }
-            });
-            loop {
-                let bytes = region.get_from(0).unwrap();
-                for (n, piece) in bytes.chunks(256).enumerate() {
-                    assert!(piece.iter().all(|&b| usize::from(b) == n));
-                }
-                if bytes.len() == 1 << 16 {
-                    break;
-                }
-            }
-        });
-    }
-
-    #[test]
-    fn m2_a_file_shorter_than_asked_is_not_mapped() {
-        let file = OsFile::new(tempfile::tempfile().unwrap());
-        file.write_at(b"four", 0).unwrap();
-        assert!(file.map(&path(), 5).is_err());
-        assert_eq!(file.map(&path(), 4).unwrap().get_from(0), Some(&b"four"[..]));
-        assert_eq!(file.map(&path(), 0).unwrap().get_from(0), Some(&b""[..]));
-    }
-
-    #[test]
-    fn m2_a_growing_map_shows_what_is_written_after_it_was_made() {
-        let file = OsFile::new(tempfile::tempfile().unwrap());
-        let map = file.map_growing(&path(), 1 << 20).unwrap();
-        file.write_at(b"hello", 0).unwrap();
-        assert_eq!(map.region().get(0..5), None);
-        map.publish(5);
-        assert_eq!(map.region().get(0..5), Some(&b"hello"[..]));
-    }
-
-    /// How much of the mapping at this address is mapped in, in bytes.
-    #[cfg(target_os = "linux")]
-    fn resident(region: &Region) -> usize {
-        let start = format!("{:x}-", region.memory.as_ptr().addr());
-        let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
-        let mut lines = smaps.lines().skip_while(|line| !line.starts_with(&start));
-        let rss = lines.find_map(|line| line.strip_prefix("Rss:")).unwrap();
-        rss.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn populating_maps_in_every_page_at_the_range_and_no_file_that_was_cut() {
-        const LEN: usize = 1 << 20;
-        let file = OsFile::new(tempfile::tempfile().unwrap());
-        file.write_at(&vec![7; LEN], 0).unwrap();
-        let by_advice = file.map(&path(), LEN as u64).unwrap();
-        assert_eq!(resident(&by_advice), 0);
-        by_advice.populate(0..LEN).unwrap();
-        assert_eq!(resident(&by_advice), LEN);
-        let by_touch = file.map(&path(), LEN as u64).unwrap();
-        by_touch.touch(0..LEN);
-        assert_eq!(resident(&by_touch), LEN);
-
-        by_touch.populate(LEN..LEN + 1).unwrap();
-        by_touch.will_need(0..LEN).unwrap();
-        by_touch.will_need(LEN..LEN + 1).unwrap();
-        file.set_len(4096).unwrap();
-        // Needs Linux 5.14; before that, this is the bus error that it should not be.
-        assert!(by_advice.populate(0..LEN).is_err());
-    }
-
-    #[test]
-    fn what_is_aligned_in_the_file_is_aligned_in_chunks_and_copies() {
-        for start in [0u64, 1, 127, 128, 1000] {
-            let mut chunk = Chunk::new(&path(), start, 4096).unwrap();
-            let address = chunk.spare().as_ptr() as u64;
-            assert_eq!(address % ALIGNMENT as u64, start % ALIGNMENT as u64);
-            let copy = Region::copy(&path(), start, 300, |bytes| bytes.fill(7)).unwrap();
-            let bytes = copy.get_from((start - copy.base()) as usize).unwrap();
-            assert_eq!(bytes, [7; 300]);
-            assert_eq!(bytes.as_ptr() as u64 % ALIGNMENT as u64, start % ALIGNMENT as u64);
-        }
     }
 }

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{File, GrowingMap, Region};
+use super::{self as fs, File, GrowingMap, Region};
 use crate::error::{Error, Result};
 use crate::options::{Access, Options, ReadMode};
 
@@ -63,6 +63,8 @@ pub(crate) enum GrowingView {
 /// All published bytes of a file, for who walks them.
 pub(crate) struct Whole {
     region: Arc<Region>,
+    /// Where they may be anything but zeros, in order.
+    data: Vec<Range<u64>>,
     _in_order: Option<InOrder>,
 }
 
@@ -148,15 +150,21 @@ impl View {
         }
     }
 
-    /// All published bytes: the mapping, or a copy.
+    /// All published bytes: the mapping, or a copy, which takes as much memory as the file does on disk.
     pub(crate) fn whole(&self) -> Result<Whole> {
-        let (region, _in_order) = match self {
-            View::Mapped { region, access } => (Arc::clone(region), InOrder::new(region, *access)),
+        let all = 0..self.published();
+        match self {
+            View::Mapped { region, access } => Ok(Whole {
+                region: Arc::clone(region),
+                data: vec![all],
+                _in_order: InOrder::new(region, *access),
+            }),
             View::Unmapped(file) => {
-                (file.copy(0, self.published(), |bytes| file.read(bytes, 0))?, None)
+                let data: Vec<_> = fs::data(&*file.file, all.clone()).collect();
+                let region = file.copy_parts(all.end, &data)?;
+                Ok(Whole { region, data, _in_order: None })
             }
-        };
-        Ok(Whole { region, _in_order })
+        }
     }
 
     /// Asks for the bytes at `range`, as far as they are published, and does not wait for them.
@@ -280,6 +288,18 @@ impl Unmapped {
         copy.map_err(|source| failure("get memory for", &self.path, offset, len, source))
     }
 
+    /// The file's first `len` bytes, zeros but for these parts.
+    fn copy_parts(&self, len: u64, parts: &[Range<u64>]) -> Result<Arc<Region>> {
+        let mut filled = Ok(());
+        let copy = Region::sparse_copy(&self.path, len as usize, |bytes| {
+            filled = parts.iter().try_for_each(|part| {
+                self.read(&mut bytes[part.start as usize..part.end as usize], part.start)
+            });
+        });
+        filled?;
+        copy.map_err(|source| failure("get memory for", &self.path, 0, len, source))
+    }
+
     fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
@@ -321,6 +341,28 @@ impl GrowingView {
             GrowingView::Mapped { map, .. } => map.publish(len),
             GrowingView::Unmapped(file) => file.published.store(len, Ordering::Release),
         }
+    }
+}
+
+impl Whole {
+    /// The first `len` bytes of a file of which nobody has said that they are records to the end.
+    pub(crate) fn open(
+        file: &Arc<dyn File>,
+        path: &Arc<Path>,
+        len: u64,
+        reading: Reading,
+    ) -> Result<Self> {
+        let whole = View::open(file, path, len, reading)?.whole()?;
+        Ok(Whole { data: fs::data(&**file, 0..len).collect(), ..whole })
+    }
+
+    /// Whether there is nothing but zeros from `offset` on. Holes are not looked into.
+    pub(crate) fn is_zeros_from(&self, offset: u64) -> bool {
+        let first = self.data.partition_point(|part| part.end <= offset);
+        self.data[first..].iter().all(|part| {
+            let part = part.start.max(offset) as usize..part.end as usize;
+            self.get(part).is_some_and(|bytes| bytes.iter().all(|&b| b == 0))
+        })
     }
 }
 
@@ -406,6 +448,35 @@ mod tests {
         }
         fs.fail_next(Op::Read, "file", 5);
         assert!(view.whole().is_err());
+    }
+
+    #[test]
+    fn of_all_of_a_file_holes_are_neither_read_nor_looked_into() {
+        const LEN: u64 = 1 << 30;
+        let (fs, file, path) = file(&[]);
+        file.set_len(LEN).unwrap();
+        file.write_at(b"first", 0).unwrap();
+        file.write_at(b"middle", LEN / 2).unwrap();
+        for mode in [ReadMode::Mapped, ReadMode::Copy] {
+            let reading = Reading { mode, access: Access::Normal };
+            let whole = Whole::open(&file, &path, LEN, reading).unwrap();
+            assert_eq!(whole.len() as u64, LEN);
+            assert_eq!(
+                (&whole[..5], &whole[LEN as usize / 2..][..6]),
+                (&b"first"[..], &b"middle"[..])
+            );
+            assert!(!whole.is_zeros_from(0) && !whole.is_zeros_from(5));
+            assert!(!whole.is_zeros_from(LEN / 2 + 5));
+            assert!(whole.is_zeros_from(LEN / 2 + 6) && whole.is_zeros_from(LEN));
+            // It does not look beyond the length that it was opened with.
+            let half = Whole::open(&file, &path, LEN / 2, reading).unwrap();
+            assert!(!half.is_zeros_from(4) && half.is_zeros_from(5));
+        }
+        // Two reads are enough for a copy.
+        let reading = Reading { mode: ReadMode::Copy, access: Access::Normal };
+        fs.fail_at(2, Some(Op::Read), 5);
+        Whole::open(&file, &path, LEN, reading).unwrap();
+        assert!(fs.is_armed());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use report::{Cut, DamagedRecord, RecoveryReport};
 use crate::commit::{self, Commits};
 use crate::directory::Directory;
 use crate::error::{Damage, Error, Result};
-use crate::fs::{File, Fs, Reading, View};
+use crate::fs::{self, File, Fs, Reading, Whole};
 use crate::index::Index;
 use crate::keydir::KeyHasher;
 use crate::location::{Location, SegmentId, SegmentSlot};
@@ -97,12 +97,21 @@ fn read_manifest(fs: &dyn Fs, directory: &Directory) -> Result<Manifest> {
     let path = directory.manifest();
     let file = fs.open(&path).map_err(Error::io("open", &path))?;
     let len = file.len().map_err(Error::io("read the length of", &path))?;
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX).min(Manifest::MAX_LEN)];
-    file.read_at(&mut bytes, 0).map_err(Error::io("read", &path))?;
-    Manifest::decode(&bytes).map_err(|refusal| match refusal {
-        Refusal::Damaged(damage) => Error::Inconsistent { path, damage },
-        Refusal::Version => Error::Unsupported { path, offset: 8, feature: "the format version" },
-    })
+    let read = |len: u64| {
+        let mut bytes = vec![0; len as usize];
+        file.read_at(&mut bytes, 0).map_err(Error::io("read", &path))?;
+        Ok(bytes)
+    };
+    let refused = |refusal| match refusal {
+        Refusal::Damaged(damage) => Error::Inconsistent { path: path.clone(), damage },
+        Refusal::Version => {
+            Error::Unsupported { path: path.clone(), offset: 8, feature: "the format version" }
+        }
+    };
+    // The file may be of any length: it is the head that says how much there is to read.
+    let head = read(len.min(Manifest::HEAD_LEN))?;
+    Manifest::check_len(&head, len).map_err(refused)?;
+    Manifest::decode(&read(len)?).map_err(refused)
 }
 
 /// The manifest to begin with where there is none: of a new store, or of bare data files.
@@ -162,7 +171,7 @@ impl Recovering<'_> {
         file: &Arc<dyn File>,
         len: u64,
     ) -> Result<u64> {
-        let bytes = View::open(file, path, len, self.reading)?.whole()?;
+        let bytes = Whole::open(file, path, len, self.reading)?;
         let summary = scan::walk(&bytes, Rules::AdoptedLast, |_| Ok::<_, Error>(()))?;
         if !scan::ends_as_tail(summary.ending, Rules::AdoptedLast) || summary.end == len {
             return Ok(len);
@@ -269,7 +278,8 @@ impl Recovering<'_> {
         tracing::warn!(%path, offset, "a batch is not whole: its record does not count");
     }
 
-    /// Copies what stands behind the end of the log into a `.cut` file, unless it is zeros.
+    /// Copies what stands behind the end of the log into a `.cut` file, unless it is zeros. Holes stay
+    /// holes: it takes no more of the disk than the file did.
     fn set_aside(
         &mut self,
         id: SegmentId,
@@ -285,13 +295,21 @@ impl Recovering<'_> {
         self.remove_stale(&set_aside)?;
         let cut = self.fs.create(&set_aside).map_err(Error::io("create", &set_aside))?;
         let mut piece = vec![0; CUT_PIECE];
-        let mut offset = summary.end;
-        while offset < len {
-            let piece = &mut piece[..CUT_PIECE.min((len - offset) as usize)];
-            file.read_at(piece, offset).map_err(Error::io("read", path))?;
-            let written = cut.write_at(piece, offset - summary.end);
-            written.map_err(Error::io("write", &set_aside))?;
-            offset += piece.len() as u64;
+        let mut written = summary.end;
+        for part in fs::data(file, summary.end..len) {
+            let mut offset = part.start;
+            while offset < part.end {
+                let piece = &mut piece[..CUT_PIECE.min((part.end - offset) as usize)];
+                file.read_at(piece, offset).map_err(Error::io("read", path))?;
+                let wrote = cut.write_at(piece, offset - summary.end);
+                wrote.map_err(Error::io("write", &set_aside))?;
+                offset += piece.len() as u64;
+            }
+            written = part.end;
+        }
+        if written < len {
+            // A hole at the end.
+            cut.set_len(len - summary.end).map_err(Error::io("write", &set_aside))?;
         }
         cut.sync().map_err(Error::io("sync", &set_aside))?;
         let cut = Cut {

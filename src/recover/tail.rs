@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::{Recovering, check_listed};
 use crate::commit::{self, Commits};
 use crate::error::{Damage, Error, Result};
-use crate::fs::{File, View, Whole};
+use crate::fs::{File, Whole};
 use crate::index::TAKE_UP_BELOW;
 use crate::location::{SegmentId, SegmentSlot};
 use crate::manifest::SealedEntry;
@@ -41,7 +41,7 @@ impl Tail {
             let path = recovering.directory.data(id);
             let file = open_listed(recovering.fs, &path)?;
             let len = file.len().map_err(Error::io("read the length of", &*path))?;
-            let bytes = View::open(&file, &path, len, recovering.reading)?.whole()?;
+            let bytes = Whole::open(&file, &path, len, recovering.reading)?;
             Ok(TailFile { id, file, path, bytes })
         };
         let files = ids.iter().map(open).collect::<Result<_>>()?;

@@ -107,7 +107,7 @@ pub(crate) fn corrupt(path: &Path, offset: u64, damage: Damage) -> Error {
 pub(crate) fn open_listed(fs: &dyn Fs, path: &Path) -> Result<Arc<dyn File>> {
     fs.open(path).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::MissingSegment { path: path.to_path_buf() },
-        _ => Error::Io { action: "open", path: path.to_path_buf(), source },
+        _ => Error::io("open", path)(source),
     })
 }
 

@@ -13,7 +13,8 @@
 //! Must not know: files, keys' meaning, liveness.
 
 use crate::error::Damage;
-use crate::record::{BatchPart, Frame, HEADER_LEN};
+use crate::fs::Whole;
+use crate::record::{BatchPart, Frame};
 
 /// Whose rules apply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,12 +58,13 @@ pub(crate) enum Ending {
     Bad(Damage),
 }
 
-/// Shows `sink` everything in `bytes`, a segment from its first byte on, until it fails.
+/// Shows `sink` everything in `whole`, a segment from its first byte on, until it fails.
 pub(crate) fn walk<'a, E>(
-    bytes: &'a [u8],
+    whole: &'a Whole,
     rules: Rules,
     mut sink: impl FnMut(Found<'a>) -> Result<(), E>,
 ) -> Result<Summary, E> {
+    let bytes: &[u8] = whole;
     let mut checksum = crc32fast::Hasher::new();
     let mut summary = Summary { end: 0, ending: Ending::Whole, records: 0, checksum: 0 };
     let mut run = Run::default();
@@ -73,7 +75,7 @@ pub(crate) fn walk<'a, E>(
                 run.push(offset, frame, &mut sink)?;
                 frame
             }
-            Err((frame, damage)) => match (stop(bytes, offset, frame, damage, rules), frame) {
+            Err((frame, damage)) => match (stop(whole, offset, frame, damage, rules), frame) {
                 (None, Some(frame)) => {
                     run.discard(&mut sink)?;
                     sink(Found::Bad { offset, frame, damage })?;
@@ -115,14 +117,13 @@ fn read(bytes: &[u8], offset: u64) -> Result<Frame<'_>, (Option<Frame<'_>>, Dama
 
 /// Whether a bad record ends the walk, and as what. `None`: it can be stepped over.
 fn stop(
-    bytes: &[u8],
+    whole: &Whole,
     offset: u64,
     frame: Option<Frame<'_>>,
     damage: Damage,
     rules: Rules,
 ) -> Option<Ending> {
-    let rest = &bytes[offset as usize..];
-    if rules != Rules::Sealed && is_zeros(rest) {
+    if rules != Rules::Sealed && whole.is_zeros_from(offset) {
         return Some(Ending::Zeros);
     }
     let bad = Ending::Bad(damage);
@@ -130,6 +131,7 @@ fn stop(
     if rules == Rules::Tail {
         return Some(bad);
     }
+    let bytes: &[u8] = whole;
     let claimed_end = offset + frame.len();
     let confirmed = damage == Damage::ReservedFlag
         || claimed_end == bytes.len() as u64
@@ -137,7 +139,7 @@ fn stop(
     if confirmed {
         None
     } else {
-        Some(Ending::Bad(Damage::Unreadable { bytes: rest.len() as u64 }))
+        Some(Ending::Bad(Damage::Unreadable { bytes: bytes.len() as u64 - offset }))
     }
 }
 
@@ -153,12 +155,6 @@ pub(crate) fn ends_as_tail(ending: Ending, rules: Rules) -> bool {
 /// Whether a record ends beyond the bytes.
 fn is_torn(damage: Damage) -> bool {
     matches!(damage, Damage::Length { .. })
-}
-
-fn is_zeros(bytes: &[u8]) -> bool {
-    // The header first: nearly every record that is not zeros shows it there.
-    let (head, rest) = bytes.split_at(bytes.len().min(HEADER_LEN));
-    head.iter().all(|&b| b == 0) && rest.iter().all(|&b| b == 0)
 }
 
 /// The batch records since the last `First`, which count when its `Last` comes.

@@ -74,24 +74,23 @@ fn options_out_of_range_are_refused_before_anything_is_made() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(!dir.path().join("store").exists());
-}
-
-#[test]
-fn what_is_no_regular_file_is_an_error_and_no_hang() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("00000001.data")).unwrap();
-    match open(dir.path()) {
-        Err(Error::Io { path, .. }) => assert_eq!(path, dir.path().join("00000001.data")),
-        other => panic!("{other:?}"),
+    for (mode, options) in [0o400, 0o1600, u32::MAX].map(|mode| (mode, options().file_mode(mode))) {
+        match options.open(dir.path().join("store")) {
+            Err(Error::InvalidOption { option: "file_mode", found, .. }) => {
+                assert_eq!(found, u64::from(mode));
+            }
+            other => panic!("{other:?}"),
+        }
     }
-    fs::remove_dir(dir.path().join("00000001.data")).unwrap();
-    let fifo = dir.path().join("00000001.data");
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    assert!(matches!(open(dir.path()), Err(Error::Io { .. })));
-    fs::remove_file(fifo).unwrap();
-    fs::write(dir.path().join("file"), "").unwrap();
-    assert!(matches!(open(dir.path().join("file")), Err(Error::Io { .. })));
+    for (mode, options) in [0o600, 0o2700, u32::MAX].map(|mode| (mode, options().dir_mode(mode))) {
+        match options.open(dir.path().join("store")) {
+            Err(Error::InvalidOption { option: "dir_mode", found, .. }) => {
+                assert_eq!(found, u64::from(mode));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(!dir.path().join("store").exists());
 }
 
 #[test]

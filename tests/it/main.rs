@@ -4,10 +4,14 @@
 
 mod concurrency;
 mod golden;
+#[cfg(target_os = "linux")]
+mod hostile;
 mod kill;
 #[cfg(feature = "cli")]
 mod kv;
 mod lock;
+#[cfg(target_os = "linux")]
+mod modes;
 mod reading;
 mod support;
 mod typed;

@@ -19,6 +19,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -380,6 +381,10 @@ impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.meet(Op::Read)?;
         self.file.read_at(buf, offset)
+    }
+
+    fn next_data(&self, within: Range<u64>) -> Option<Range<u64>> {
+        self.file.next_data(within)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -1,0 +1,103 @@
+//! Who may do what with the files that a store makes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use zerocask::Options;
+
+use crate::support::{open, options};
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+/// The permissions of every file in the directory.
+fn modes(dir: &Path) -> BTreeMap<String, u32> {
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries.map(|e| (e.file_name().into_string().unwrap(), mode(&e.path()))).collect()
+}
+
+/// What the umask of this process leaves of permissions.
+fn unmasked(mode: u32) -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:")).unwrap();
+    mode & !u32::from_str_radix(umask.trim(), 8).unwrap()
+}
+
+/// A store with a sealed segment, an active one, and all that belongs to them. Answers the permissions
+/// while it is open.
+fn use_store(options: &Options, dir: &Path) -> BTreeMap<String, u32> {
+    let options = options.clone().segment_size(4096);
+    let store = options.open(dir).unwrap();
+    for n in 0..100 {
+        store.put(format!("{}", n % 30), vec![n; 100]).unwrap();
+    }
+    store.compact().unwrap();
+    store.put("active", "segment").unwrap();
+    let modes = modes(dir);
+    store.close().unwrap();
+    modes
+}
+
+#[test]
+fn what_is_made_is_the_owner_s_alone_unless_options_widen_it() {
+    let cases = [
+        (options(), 0o600, 0o700),
+        (options().file_mode(0o640).dir_mode(0o750), 0o640, 0o750),
+        (options().file_mode(0o777).dir_mode(0o777), 0o777, 0o777),
+    ];
+    for (options, file_mode, dir_mode) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let (outer, inner) = (dir.path().join("outer"), dir.path().join("outer/store"));
+        let modes = use_store(&options, &inner);
+        assert_eq!((mode(&outer), mode(&inner)), (unmasked(dir_mode), unmasked(dir_mode)));
+        let active = modes.keys().rfind(|name| name.ends_with(".data")).unwrap();
+        assert!(modes.keys().any(|name| name.ends_with(".data") && name != active), "{modes:?}");
+        for (name, &found) in &modes {
+            let sealed = name.ends_with(".data") && name != active;
+            let expected = if sealed { file_mode & !0o222 } else { file_mode };
+            assert_eq!(found, unmasked(expected), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_recovery_makes_is_the_owner_s_too() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("00000001.data"), [1; 100]).unwrap();
+    drop(open(dir.path()).unwrap());
+    let expected = [("00000001.cut", 0o600), ("LOCK", 0o600), ("MANIFEST", 0o600)];
+    let mut modes = modes(dir.path());
+    assert!(modes.remove("00000001.data").is_some());
+    assert_eq!(modes, expected.map(|(name, mode)| (name.to_owned(), unmasked(mode))).into());
+}
+
+#[test]
+fn what_exists_keeps_its_permissions_but_for_the_write_bits_of_what_is_adopted() {
+    let dir = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plain");
+    let data = dir.path().join("00000001.data");
+    fs::copy(golden.join("00000001.data"), &data).unwrap();
+    fs::write(dir.path().join("LOCK"), "").unwrap();
+    for (path, mode) in [(dir.path(), 0o755), (&data, 0o4666), (&dir.path().join("LOCK"), 0o644)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    drop(open(dir.path()).unwrap());
+    assert_eq!(mode(dir.path()), 0o755);
+    assert_eq!((mode(&data), mode(&dir.path().join("LOCK"))), (0o4444, 0o644));
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn kv_makes_the_owner_s_files_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let mut kv = std::process::Command::new(env!("CARGO_BIN_EXE_kv"));
+    assert!(kv.arg("--dir").arg(&store).args(["put", "a", "b"]).status().unwrap().success());
+    assert_eq!(mode(&store), unmasked(0o700));
+    let sealed = ("00000001.data".to_owned(), unmasked(0o400));
+    let others = ["LOCK", "MANIFEST"].map(|name| (name.to_owned(), unmasked(0o600)));
+    assert_eq!(modes(&store), BTreeMap::from_iter(others.into_iter().chain([sealed])));
+}
