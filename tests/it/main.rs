@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod concurrency;
+#[cfg(target_os = "linux")]
+mod disk_full;
 mod golden;
 #[cfg(target_os = "linux")]
 mod hostile;
