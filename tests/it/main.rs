@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bus_error;
 mod concurrency;
 #[cfg(target_os = "linux")]
 mod disk_full;
