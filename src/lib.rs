@@ -3,15 +3,18 @@
 #[cfg(not(all(unix, target_pointer_width = "64")))]
 compile_error!("zerocask maps files and packs 64-bit words: it needs a 64-bit Unix");
 
+mod batch;
 mod batch_read;
 mod clock;
 mod commit;
 mod compact;
 mod directory;
+mod durable;
 mod error;
 mod fs;
 mod get_many;
 mod index;
+mod interval;
 mod keydir;
 mod keys;
 mod location;
@@ -33,6 +36,7 @@ mod tests;
 mod typed;
 mod value;
 
+pub use batch::Batch;
 pub use compact::CompactionReport;
 pub use error::{Damage, Error, FileKind, Misfit, Result};
 pub use get_many::GetMany;

@@ -10,22 +10,25 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::Clock;
 use crate::commit::{self, Commits};
 use crate::directory::Directory;
+use crate::durable::Durable;
 use crate::error::{Error, Result};
 use crate::fs::{Fs, Reading, prefetch_bytes};
 use crate::index::{Carried, Existing, Index};
+use crate::interval::Interval;
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::manifest::Manifest;
 use crate::options::{Durability, Options};
-use crate::record::Record;
-use crate::segment::{Active, Segment};
+use crate::record::{self, MAX_ALIGN, Record};
+use crate::segment::{Active, Appended, Segment};
 
 pub(crate) struct Log {
     pub(crate) fs: Arc<dyn Fs>,
@@ -35,8 +38,11 @@ pub(crate) struct Log {
     pub(crate) clock: Clock,
     pub(crate) reading: Reading,
     segment_size: u64,
-    durability: Durability,
     writer: Mutex<Writer>,
+    durable: Durable,
+    interval: Interval,
+    /// For its thread.
+    this: Weak<Log>,
     /// Set under the writer's lock.
     closed: AtomicBool,
 }
@@ -44,6 +50,8 @@ pub(crate) struct Log {
 #[derive(Default)]
 pub(crate) struct Writer {
     active: Option<Appending>,
+    /// The position behind all that has been appended.
+    end: u64,
     /// The first active segment has been made, or must not take up an older one any more.
     begun: bool,
 }
@@ -65,30 +73,32 @@ impl Log {
         index: Index,
         clock: Clock,
         options: &Options,
-    ) -> Self {
-        let (segment_size, durability) = (options.segment_size, options.durability);
-        let (writer, closed) = (Mutex::default(), AtomicBool::new(false));
-        let reading = Reading::new(options);
-        Log {
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Log {
             fs,
             directory,
             commits,
             index,
             clock,
-            reading,
-            segment_size,
-            durability,
-            writer,
-            closed,
-        }
+            reading: Reading::new(options),
+            segment_size: options.segment_size,
+            writer: Mutex::default(),
+            durable: Durable::default(),
+            interval: Interval::default(),
+            this: Weak::clone(this),
+            closed: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn segment_size(&self) -> u64 {
         self.segment_size
     }
 
-    /// Puts a record that is not a tombstone, with the time of now.
-    pub(crate) fn put(&self, record: Record<'_>) -> Result<()> {
+    /// Writes one record, as of now; one that deletes only if its key is there.
+    pub(crate) fn write(&self, record: Record<'_>, durability: Durability) -> Result<()> {
+        if record.is_tombstone() {
+            return self.delete(record.key, durability).map(drop);
+        }
         let Record { key, value, .. } = record;
         // Fetched while the rest is made ready: the copy and the entry wait for memory otherwise.
         prefetch_bytes(value);
@@ -97,13 +107,43 @@ impl Log {
         let record = Record { timestamp: self.clock.now(), ..record };
         record.check_sizes()?;
         let mut writer = self.writer()?;
-        let new = self.append(&mut writer, &record)?;
+        let new = self.append(&mut writer, &record, durability)?;
         self.index.set(hash, key, new);
-        self.settle(writer)
+        self.settle(writer, durability)
+    }
+
+    /// Writes a batch, as of now.
+    pub(crate) fn write_batch(
+        &self,
+        mut records: Vec<Record<'_>>,
+        durability: Durability,
+    ) -> Result<()> {
+        let now = self.clock.now();
+        let mut hashes = Vec::with_capacity(records.len());
+        for record in &mut records {
+            record.timestamp = now;
+            record.check_sizes()?;
+            let hash = self.index.hash(record.key);
+            self.index.keydir.prefetch(hash);
+            hashes.push(hash);
+        }
+        let mut writer = self.writer()?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let places = self.append_run(&mut writer, &records, durability)?;
+        for ((record, hash), place) in records.iter().zip(hashes).zip(places) {
+            if record.is_tombstone() {
+                self.remove(hash, record, place);
+            } else {
+                self.index.set(hash, record.key, place);
+            }
+        }
+        self.settle(writer, durability)
     }
 
     /// Deletes a key; answers whether it was there.
-    pub(crate) fn delete(&self, key: &[u8]) -> Result<bool> {
+    pub(crate) fn delete(&self, key: &[u8], durability: Durability) -> Result<bool> {
         let now = self.clock.now();
         let record = Record::tombstone(now, key);
         record.check_sizes()?;
@@ -112,19 +152,23 @@ impl Log {
         if self.index.find_for_write(hash, key).is_none() {
             return Ok(false);
         }
-        let tombstone = self.append(&mut writer, &record)?;
-        if let Some(segment) = self.index.segments.get(tombstone.slot()) {
-            segment.usage().add_dead(record.len_at(tombstone.offset()));
+        let place = self.append(&mut writer, &record, durability)?;
+        let was_there = self.remove(hash, &record, place);
+        self.settle(writer, durability)?;
+        Ok(was_there)
+    }
+
+    /// Takes a key's entry away, whose tombstone has been appended; answers whether it was there.
+    fn remove(&self, hash: u64, tombstone: &Record<'_>, place: Location) -> bool {
+        if let Some(segment) = self.index.segments.get(place.slot()) {
+            segment.usage().add_dead(tombstone.len_at(place.offset()));
         }
-        let mut was_there = false;
-        while let Some(old) = self.index.find_for_write(hash, key) {
+        while let Some(old) = self.index.find_for_write(hash, tombstone.key) {
             if self.index.change(hash, Some(&old), None) {
-                was_there = old.expires_at.is_none_or(|at| at > now);
-                break;
+                return old.expires_at.is_none_or(|at| at > tombstone.timestamp);
             }
         }
-        self.settle(writer)?;
-        Ok(was_there)
+        false
     }
 
     /// Hands all that is buffered to the OS.
@@ -137,8 +181,18 @@ impl Log {
 
     /// Makes all that was written before the call durable.
     pub(crate) fn sync(&self) -> Result<()> {
-        let writer = self.writer()?;
-        self.sync_and_unlock(writer)
+        let mut writer = self.writer()?;
+        if let Some(appending) = &mut writer.active {
+            appending.active.flush()?;
+        }
+        let end = writer.end;
+        drop(writer);
+        self.durable.reach(end, || self.sync_flushed())
+    }
+
+    /// Bytes of the log that a power loss would take.
+    pub(crate) fn unsynced(&self) -> u64 {
+        self.writer.lock().end - self.durable.until()
     }
 
     pub(crate) fn buffered(&self) -> u64 {
@@ -147,6 +201,7 @@ impl Log {
 
     /// Seals what is active, unless that has been done; from now on it is closed.
     pub(crate) fn close(&self) -> Result<()> {
+        self.interval.close();
         let mut writer = self.writer.lock();
         if self.closed.swap(true, Ordering::Relaxed) {
             return Ok(());
@@ -171,44 +226,103 @@ impl Log {
     }
 
     /// What a write does after its entry has changed.
-    fn settle(&self, writer: MutexGuard<'_, Writer>) -> Result<()> {
-        match self.durability {
+    fn settle(&self, writer: MutexGuard<'_, Writer>, durability: Durability) -> Result<()> {
+        let end = writer.end;
+        drop(writer);
+        match durability {
             Durability::Buffered | Durability::Flushed => Ok(()),
-            Durability::Synced => self.sync_and_unlock(writer),
+            Durability::Interval(interval) => self.sync_later(end, interval),
+            Durability::Synced => self.durable.reach(end, || self.sync_flushed()),
         }
     }
 
-    /// The sync itself happens outside the lock. Segments sealed earlier are durable already.
-    fn sync_and_unlock(&self, mut writer: MutexGuard<'_, Writer>) -> Result<()> {
-        let Some(appending) = &mut writer.active else { return Ok(()) };
-        appending.active.flush()?;
+    /// Makes the log durable up to a position in a while.
+    fn sync_later(&self, end: u64, interval: Duration) -> Result<()> {
+        let this = Weak::clone(&self.this);
+        let sync = move || {
+            // A failure poisons the store: the next write says so.
+            let _ = this.upgrade().map(|log| log.durable.reach(u64::MAX, || log.sync_flushed()));
+        };
+        // Without a thread there is nobody to do it but who is here.
+        let begun = self.interval.act_within(interval, sync);
+        begun.or_else(|_| self.durable.reach(end, || self.sync_flushed()))
+    }
+
+    /// Makes what has been handed to the OS durable, and answers up to which position. Others append
+    /// meanwhile. Segments sealed earlier are durable already.
+    fn sync_flushed(&self) -> Result<u64> {
+        let mut writer = self.writer.lock();
+        self.commits.poison().check()?;
+        let end = writer.end;
+        let Some(appending) = &mut writer.active else { return Ok(end) };
+        let flushed = end - appending.active.buffered();
+        appending.active.expect_syncs();
         if !appending.named {
             self.commits.sync_dir()?;
             appending.named = true;
         }
         let (file, path) = (appending.active.file(), Arc::clone(appending.active.path()));
         drop(writer);
-        self.commits.poison().attempt(|| file.sync().map_err(Error::io("sync", &*path)))
+        self.commits.poison().attempt(|| file.sync().map_err(Error::io("sync", &*path)))?;
+        Ok(flushed)
     }
 
-    fn append(&self, writer: &mut Writer, record: &Record<'_>) -> Result<Location> {
-        let fits = |appending: &Appending| {
+    fn append(
+        &self,
+        writer: &mut Writer,
+        record: &Record<'_>,
+        durability: Durability,
+    ) -> Result<Location> {
+        let appending = self.make_room(writer, 1, |offset| record.len_at(offset))?;
+        let (slot, appended) =
+            (appending.slot, appending.active.append(record, durability.flushes())?);
+        writer.end += appended.len;
+        self.index.location(slot, appended.offset).ok_or_else(|| self.too_many_segments())
+    }
+
+    /// Appends records to one segment, all of them or none.
+    fn append_run(
+        &self,
+        writer: &mut Writer,
+        records: &[Record<'_>],
+        durability: Durability,
+    ) -> Result<Vec<Location>> {
+        let len_at = |offset| record::run_len_at(records, offset);
+        let appending = self.make_room(writer, records.len(), len_at)?;
+        let slot = appending.slot;
+        let run = appending.active.append_run(records, durability.flushes())?;
+        writer.end += run.iter().map(|appended| appended.len).sum::<u64>();
+        let place = |appended: &Appended| self.index.location(slot, appended.offset);
+        run.iter().map(place).collect::<Option<_>>().ok_or_else(|| self.too_many_segments())
+    }
+
+    /// An active segment with room for `count` records that are `len_at(offset)` bytes long there.
+    fn make_room<'w>(
+        &self,
+        writer: &'w mut Writer,
+        count: usize,
+        len_at: impl Fn(u64) -> u64,
+    ) -> Result<&'w mut Appending> {
+        let end_in = |appending: &Appending| {
             let len = appending.active.len();
-            len == 0 || len + record.len_at(len) <= self.segment_size
+            len + len_at(len)
         };
-        if writer.active.as_ref().is_some_and(|appending| !fits(appending)) {
+        let is_full = |appending: &Appending| {
+            appending.active.len() > 0 && end_in(appending) > self.segment_size
+        };
+        if writer.active.as_ref().is_some_and(is_full) {
             self.seal_active(writer)?;
         }
-        if writer.active.as_ref().is_none_or(|appending| !appending.has_room_for(record)) {
+        // The mapping may not reach far enough for what comes.
+        let has_room = |appending: &Appending| end_in(appending) <= appending.active.capacity();
+        if !writer.active.as_ref().is_some_and(has_room) {
             self.discard_empty(writer)?;
-            writer.active = Some(self.start_active(record.len_at(0), !writer.begun)?);
+            // At another offset the padding may be longer.
+            let most = len_at(0) + (count * MAX_ALIGN) as u64;
+            writer.active = Some(self.start_active(most, !writer.begun)?);
             writer.begun = true;
         }
-        let Some(Appending { active, slot, .. }) = &mut writer.active else {
-            return Err(Error::Closed);
-        };
-        let appended = active.append(record, self.durability != Durability::Buffered)?;
-        self.index.location(*slot, appended.offset).ok_or_else(|| self.too_many_segments())
+        writer.active.as_mut().ok_or(Error::Closed)
     }
 
     /// Seals the active segment, if there is one: durable, read-only, listed, mapped anew.
@@ -228,6 +342,7 @@ impl Log {
             Ok(())
         })?;
         tracing::debug!(segment = %entry.id, bytes = entry.len, records = entry.records, "sealed");
+        self.durable.note(writer.end);
         if let Some(Appending { active, slot, .. }) = writer.active.take() {
             let path = Arc::clone(active.path());
             self.index.segments.replace(slot, Arc::new(active.seal(&path)?));
@@ -361,13 +476,5 @@ impl Log {
             Ok(())
         })?;
         Ok(first)
-    }
-}
-
-impl Appending {
-    /// Whether the mapping reaches to the record's end.
-    fn has_room_for(&self, record: &Record<'_>) -> bool {
-        let len = self.active.len();
-        len + record.len_at(len) <= self.active.capacity()
     }
 }

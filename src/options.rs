@@ -1,8 +1,10 @@
 //! The options of a store and their enums, checked once when the store is opened.
 
+use std::time::Duration;
+
 use crate::error::{Error, Result};
 use crate::location::Location;
-use crate::record::MAX_RECORD_LEN;
+use crate::record::{Alignment, MAX_ALIGN, MAX_RECORD_LEN, Record};
 
 const DEFAULT_SEGMENT_SIZE: u64 = 256 << 20;
 const MIN_SEGMENT_SIZE: u64 = 64;
@@ -169,8 +171,19 @@ pub enum Durability {
     /// that of the machine.
     #[default]
     Flushed,
-    /// On disk: survives a power loss.
+    /// As [`Durability::Flushed`], and on disk at most about this long after the write returned: a
+    /// thread of the store's syncs what has been written meanwhile. A power loss takes the
+    /// writes of that time. If such a sync fails, the next write answers [`Error::Poisoned`].
+    Interval(Duration),
+    /// On disk: survives a power loss. Threads that write at the same time share a sync.
     Synced,
+}
+
+impl Durability {
+    /// Whether a write is handed to the operating system before it returns.
+    pub(crate) fn flushes(self) -> bool {
+        self != Durability::Buffered
+    }
 }
 
 /// When a record's CRC is checked on reading. Opening a store, compaction and recovery check it
@@ -197,6 +210,25 @@ pub enum EmptyValues {
     Delete,
     /// It stores an empty value, marked as one by a flag of the record.
     Stored,
+}
+
+impl EmptyValues {
+    /// The record of a put under this rule, its time left open.
+    pub(crate) fn put<'a>(
+        self,
+        key: &'a [u8],
+        value: &'a [u8],
+        align: usize,
+    ) -> Result<Record<'a>> {
+        let marked_value = value.is_empty() && self == EmptyValues::Stored;
+        let align = match (align, Alignment::new(align)) {
+            (1, _) => None,
+            (_, Some(align)) => Some(align),
+            (found, None) => return Err(Error::InvalidAlignment { found, max: MAX_ALIGN }),
+        };
+        let record = Record { marked_value, align, ..Record::plain(0, key, value) };
+        Ok(if record.is_tombstone() { Record { align: None, ..record } } else { record })
+    }
 }
 
 /// What opening does about bad records outside the log's tail.

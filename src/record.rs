@@ -45,6 +45,8 @@ const BATCH_SHIFT: u32 = 25;
 const FLAG_EXPIRES: u32 = 1 << 27;
 const ALIGN_SHIFT: u32 = 28;
 const FLAG_RESERVED: u32 = 1 << 31;
+/// Flags that change nothing of where the parts of a record lie.
+const FLAGS_IN_PLACE: u32 = FLAG_VALUE | 3 << BATCH_SHIFT;
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, Debug)]
 #[repr(C)]
@@ -106,6 +108,11 @@ pub struct Record<'a> {
     pub expires_at: Option<u64>,
     /// The alignment asked for the value.
     pub align: Option<Alignment>,
+}
+
+/// The length in bytes of records that lie one behind the other from `offset` on.
+pub(crate) fn run_len_at(records: &[Record<'_>], offset: u64) -> u64 {
+    records.iter().fold(offset, |end, record| end + record.len_at(end)) - offset
 }
 
 impl<'a> Record<'a> {
@@ -246,15 +253,15 @@ impl Layout {
 }
 
 /// Where the value lies in the record at the start of `bytes`, if that is a plain record of this very
-/// key: no flag, and all there. `None` says nothing more. Its CRC is not checked.
+/// key: no flag that moves its parts, and all there. `None` says nothing more. Its CRC is not checked.
 ///
 /// As few instructions as will do, because it stands on the hottest path; [`Frame`] knows all records.
 #[inline(always)]
 pub(crate) fn plain_value(bytes: &[u8], key: &[u8]) -> Option<Range<usize>> {
     let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>()?;
     let (_, sizes) = header.split_last_chunk::<8>()?;
-    let sizes = u64::from_be_bytes(*sizes);
-    // A flag would make it another length than a key can have.
+    let sizes = u64::from_be_bytes(*sizes) & !(u64::from(FLAGS_IN_PLACE) << 32);
+    // Any other flag would make it another length than a key can have.
     if sizes >> 32 != key.len() as u64 || key.len() > MAX_KEY_LEN {
         return None;
     }

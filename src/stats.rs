@@ -15,6 +15,9 @@ pub struct Stats {
     pub dead_bytes: u64,
     /// Bytes that wait in the append buffer.
     pub buffered_bytes: u64,
+    /// Bytes that have been written since the store was opened and are not on disk for sure: a power loss may
+    /// take them. Those of the append buffer are among them.
+    pub unsynced_bytes: u64,
     /// Bytes of memory of the key directory.
     pub key_directory_bytes: usize,
     /// Segments that the store has let go but values in the hands of readers come from. They stay on

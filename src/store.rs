@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::batch::Batch;
 use crate::clock::{Clock, SystemTimeSource, TimeSource};
 use crate::compact::{self, CompactionReport};
 use crate::directory::Directory;
@@ -17,10 +18,9 @@ use crate::index::{Index, Look};
 use crate::keys::Keys;
 use crate::location::Location;
 use crate::log::Log;
-use crate::options::{EmptyValues, Options};
+use crate::options::{Durability, EmptyValues, Options};
 use crate::page_cache::{self, Progress};
 use crate::reader::Reader;
-use crate::record::{Alignment, MAX_ALIGN, Record};
 use crate::recover::{self, RecoveryReport};
 use crate::segment::Slots;
 use crate::stats::Stats;
@@ -36,9 +36,10 @@ pub struct Store {
 }
 
 struct Inner {
-    log: Log,
+    log: Arc<Log>,
     /// Taken for a compaction's length; before the writer's lock.
     compaction: Mutex<()>,
+    durability: Durability,
     empty_values: EmptyValues,
     report: RecoveryReport,
     lock: Mutex<Option<Box<dyn Lock>>>,
@@ -106,6 +107,7 @@ impl Store {
         let inner = Inner {
             log: Log::new(fs, directory, commits, index, Clock::new(time), options),
             compaction: Mutex::new(()),
+            durability: options.durability,
             empty_values: options.empty_values,
             report,
             lock: Mutex::new(Some(lock)),
@@ -169,7 +171,18 @@ impl Store {
     /// Only if the failure is that of a sync (the error is then [`Error::Poisoned`]) may the value be
     /// there all the same.
     pub fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
-        self.put_by(self.inner.empty_values, key.as_ref(), value.as_ref(), 1)
+        self.put_with(key, value, self.inner.durability)
+    }
+
+    /// As [`Store::put`], with a durability of its own.
+    pub fn put_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        durability: Durability,
+    ) -> Result<()> {
+        let record = self.inner.empty_values.put(key.as_ref(), value.as_ref(), 1)?;
+        self.inner.log.write(record, durability)
     }
 
     /// As [`Store::put`], with a value that begins at a multiple of `align` bytes, in the file and in
@@ -194,35 +207,58 @@ impl Store {
         value: impl AsRef<[u8]>,
         align: usize,
     ) -> Result<()> {
-        self.put_by(self.inner.empty_values, key.as_ref(), value.as_ref(), align)
+        let record = self.inner.empty_values.put(key.as_ref(), value.as_ref(), align)?;
+        self.inner.log.write(record, self.inner.durability)
     }
 
-    /// Every put, by a rule for empty values.
-    pub(crate) fn put_by(
-        &self,
-        empty_values: EmptyValues,
-        key: &[u8],
-        value: &[u8],
-        align: usize,
-    ) -> Result<()> {
-        let align = match (align, Alignment::new(align)) {
-            (1, _) => None,
-            (_, Some(align)) => Some(align),
-            (found, None) => return Err(Error::InvalidAlignment { found, max: MAX_ALIGN }),
-        };
-        match (value.is_empty(), empty_values) {
-            (true, EmptyValues::Delete) => self.inner.log.delete(key).map(drop),
-            (marked_value, _) => {
-                let plain = Record::plain(0, key, value);
-                self.inner.log.put(Record { marked_value, align, ..plain })
-            }
-        }
+    /// Does all writes of a batch or, whatever happens, none. They lie in one segment, one behind the
+    /// other. Survives as a whole what a put survives.
+    ///
+    /// Who begins to read after this has returned sees all of it. A thread that reads beside it sees of
+    /// each key the old value or the new one, and may see one key's new value before another's: to see all
+    /// at once, read when this has returned, or keep under one key what belongs together.
+    ///
+    /// It needs memory for the whole batch a second time if that is longer than 64 KiB, and its segment is
+    /// as long as it if it is longer than [`crate::Options::segment_size`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = zerocask::Store::open(dir.path())?;
+    /// use zerocask::Batch;
+    /// store.put("from", "100")?;
+    /// store.write(Batch::new().delete("from").put("to", "100"))?;
+    /// assert!(store.get("from")?.is_none() && store.contains_key("to")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Store::put`], and [`Error::InvalidAlignment`]: nothing is written then, with the same
+    /// exception.
+    pub fn write(&self, batch: &Batch) -> Result<()> {
+        self.write_with(batch, self.inner.durability)
+    }
+
+    /// As [`Store::write`], with a durability of its own.
+    pub fn write_with(&self, batch: &Batch, durability: Durability) -> Result<()> {
+        let records = batch.records(self.inner.empty_values)?;
+        self.inner.log.write_batch(records, durability)
+    }
+
+    /// As [`Store::put_aligned`], whatever the rule for empty values.
+    pub(crate) fn put_value(&self, key: &[u8], value: &[u8], align: usize) -> Result<()> {
+        let record = EmptyValues::Stored.put(key, value, align)?;
+        self.inner.log.write(record, self.inner.durability)
     }
 
     /// Removes `key` and answers whether it was there. If it was not, nothing is written. Survives
     /// what a put does, and fails as it does.
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        self.inner.log.delete(key.as_ref())
+        self.delete_with(key, self.inner.durability)
+    }
+
+    /// As [`Store::delete`], with a durability of its own.
+    pub fn delete_with(&self, key: impl AsRef<[u8]>, durability: Durability) -> Result<bool> {
+        self.inner.log.delete(key.as_ref(), durability)
     }
 
     /// How many keys there are. Counts expired ones that no compaction has met yet.
@@ -303,6 +339,7 @@ impl Store {
             bytes: segments.iter().map(|(_, segment)| segment.usage().bytes()).sum(),
             dead_bytes: segments.iter().map(|(_, segment)| segment.usage().dead_bytes()).sum(),
             buffered_bytes: self.inner.log.buffered(),
+            unsynced_bytes: self.inner.log.unsynced(),
             key_directory_bytes: index.keydir.memory(),
             pinned_segments: retired.segments,
             pinned_bytes: retired.bytes,

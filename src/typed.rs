@@ -9,7 +9,6 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::error::{Error, Misfit, Result};
-use crate::options::EmptyValues;
 use crate::record::MAX_ALIGN;
 use crate::store::Store;
 use crate::value::Value;
@@ -53,7 +52,7 @@ impl Store {
     where
         T: IntoBytes + Immutable + ?Sized,
     {
-        self.put_by(EmptyValues::Stored, key.as_ref(), value.as_bytes(), align_of_val(value))
+        self.put_value(key.as_ref(), value.as_bytes(), align_of_val(value))
     }
 }
 

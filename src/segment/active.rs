@@ -8,6 +8,7 @@
 //!   up to there, after the write.
 //! - The chunk holds the bytes from `flushed` to `end`, whole records, and keeps what it has flushed
 //!   until it is full.
+//! - Zeros may stand in the file beyond `flushed` until it is sealed.
 //! - A write that fails leaves `flushed` and `end` where they were. What it may have left in the
 //!   file beyond `flushed` is cut off before anything else is written or the segment is sealed; no
 //!   reader looks there.
@@ -23,10 +24,13 @@ use crate::error::{Damage, Error, Result};
 use crate::fs::{ALIGNMENT, Chunk, File, Fs, GrowingView, Reading, Region, View};
 use crate::location::{Location, SegmentId};
 use crate::manifest::SealedEntry;
-use crate::record::{BatchPart, Frame, MAX_ALIGN, Record};
+use crate::record::{self, BatchPart, Frame, MAX_ALIGN, Record};
 
 /// Fits in a core's second-level cache.
 const CHUNK_LEN: usize = 256 << 10;
+/// How much longer than it has to be a file is made that is synced while it grows: as long as it does not change,
+/// a sync has no length to write.
+const AHEAD: u64 = 1 << 20;
 /// From here on a copy costs more than the write that it saves.
 const DIRECT_LEN: u64 = 64 << 10;
 /// What is aligned in the file is aligned where readers find it: in the mapping, which begins at a
@@ -47,6 +51,9 @@ pub(crate) struct Active {
     end: u64,
     /// A failed write may have left bytes beyond `flushed`.
     soiled: bool,
+    /// The file's length; there are zeros beyond `flushed`.
+    file_len: u64,
+    is_synced: bool,
     records: u64,
     checksum: crc32fast::Hasher,
     usage: Arc<Usage>,
@@ -122,6 +129,8 @@ impl Active {
             flushed: 0,
             end: 0,
             soiled: false,
+            file_len: 0,
+            is_synced: false,
             records: 0,
             checksum: crc32fast::Hasher::new(),
             usage: Arc::default(),
@@ -173,24 +182,71 @@ impl Active {
     /// Appends a record whose sizes have been checked; with `flush`, it and all before it are handed
     /// to the OS. After an error the segment is as it was.
     pub(crate) fn append(&mut self, record: &Record<'_>, flush: bool) -> Result<Appended> {
-        let mut appended = Appended { offset: self.end, len: record.len_at(self.end), checksum: 0 };
-        if appended.offset + appended.len > Location::OFFSET_LIMIT {
-            let path = self.path.to_path_buf();
-            return Err(Error::TooManySegments { path });
-        }
-        appended.checksum = if appended.len > DIRECT_LEN {
-            self.append_directly(record, appended)?
+        let (offset, len) = (self.end, record.len_at(self.end));
+        self.check_end(len)?;
+        let checksum = if len > DIRECT_LEN {
+            self.append_directly(record, len)?
         } else {
-            self.append_to_chunk(record, appended, flush)?
+            self.append_to_chunk(len, flush, |room| record.encode_into(offset, room))?
         };
+        let appended = Appended { offset, len, checksum };
+        self.count(appended);
+        self.publish();
+        Ok(appended)
+    }
+
+    /// Appends records one behind the other: all of them or, after an error, none. No reader sees one
+    /// before all are there.
+    pub(crate) fn append_run(
+        &mut self,
+        records: &[Record<'_>],
+        flush: bool,
+    ) -> Result<Vec<Appended>> {
+        let start = self.end;
+        let len = record::run_len_at(records, start);
+        self.check_end(len)?;
+        let encode = |mut room: &mut [u8]| {
+            let mut offset = start;
+            let encode = |record: &Record<'_>| {
+                let len = record.len_at(offset);
+                let (place, rest) = std::mem::take(&mut room).split_at_mut(len as usize);
+                let checksum = record.encode_into(offset, place);
+                let appended = Appended { offset, len, checksum };
+                (room, offset) = (rest, offset + len);
+                appended
+            };
+            records.iter().map(encode).collect()
+        };
+        let run: Vec<_> = if len > DIRECT_LEN {
+            self.append_large_run(len, encode)?
+        } else {
+            self.append_to_chunk(len, flush, encode)?
+        };
+        run.iter().for_each(|&appended| self.count(appended));
+        self.publish();
+        Ok(run)
+    }
+
+    /// Whether there are offsets left for `len` bytes more.
+    fn check_end(&self, len: u64) -> Result<()> {
+        if self.end + len > Location::OFFSET_LIMIT {
+            return Err(Error::TooManySegments { path: self.path.to_path_buf() });
+        }
+        Ok(())
+    }
+
+    /// A record is in the chunk or in the file.
+    fn count(&mut self, appended: Appended) {
         self.end += appended.len;
         self.records += 1;
         self.checksum.update(&appended.checksum.to_be_bytes());
         self.usage.add_record(appended.len);
+    }
+
+    fn publish(&self) {
         if let Some(view) = &self.view {
             view.publish(self.flushed);
         }
-        Ok(appended)
     }
 
     /// Appends a copy of a record of another segment, as a single, without a flush. An error if the
@@ -215,44 +271,62 @@ impl Active {
         Ok(appended)
     }
 
-    fn append_to_chunk(
+    /// Lets `encode` fill the next bytes of the chunk, a new one if need be.
+    fn append_to_chunk<T>(
         &mut self,
-        record: &Record<'_>,
-        appended: Appended,
+        len: u64,
         flush: bool,
-    ) -> Result<u32> {
-        let len = appended.len as usize;
-        if self.chunk.as_mut().is_none_or(|chunk| chunk.spare().len() < len) {
+        encode: impl FnOnce(&mut [u8]) -> T,
+    ) -> Result<T> {
+        let (offset, room) = (self.end, len as usize);
+        if self.chunk.as_mut().is_none_or(|chunk| chunk.spare().len() < room) {
             self.flush()?;
             self.start_chunk()?;
         }
-        let Some(chunk) = &mut self.chunk else {
-            return Err(self.no_room(appended.offset, appended.len));
+        let chunk = self.chunk.as_mut();
+        let Some(room) = chunk.and_then(|chunk| chunk.spare().get_mut(..room)) else {
+            return Err(self.no_room(offset, len));
         };
-        let Some(room) = chunk.spare().get_mut(..len) else {
-            return Err(self.no_room(appended.offset, appended.len));
-        };
-        let checksum = record.encode_into(appended.offset, room);
+        let encoded = encode(room);
         if flush {
-            self.write_chunk(len)?;
+            self.write_chunk(len as usize)?;
         }
         if let Some(chunk) = &mut self.chunk {
-            chunk.publish(len);
+            chunk.publish(len as usize);
         }
-        Ok(checksum)
+        Ok(encoded)
     }
 
     /// For a record so large that copying it into a chunk would not pay.
-    fn append_directly(&mut self, record: &Record<'_>, appended: Appended) -> Result<u32> {
+    fn append_directly(&mut self, record: &Record<'_>, len: u64) -> Result<u32> {
         self.flush()?;
-        let mut head = vec![0; record.head_len_at(appended.offset)];
-        let checksum = record.encode_head_into(appended.offset, &mut head);
-        self.write(&head, appended.offset)?;
-        self.write(record.value, appended.offset + head.len() as u64)?;
-        self.flushed = appended.offset + appended.len;
-        // The chunk's bytes end before this record; the next one starts anew.
-        self.drop_chunk();
+        let offset = self.end;
+        let mut head = vec![0; record.head_len_at(offset)];
+        let checksum = record.encode_head_into(offset, &mut head);
+        self.write(&head, offset)?;
+        self.write(record.value, offset + head.len() as u64)?;
+        self.wrote_directly(len);
         Ok(checksum)
+    }
+
+    /// For a run that may not fit into a chunk: one write.
+    fn append_large_run<T>(&mut self, len: u64, encode: impl FnOnce(&mut [u8]) -> T) -> Result<T> {
+        self.flush()?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len as usize).map_err(|error| {
+            Error::io("get memory to append to", &*self.path)(std::io::Error::other(error))
+        })?;
+        bytes.resize(len as usize, 0);
+        let encoded = encode(&mut bytes);
+        self.write(&bytes, self.end)?;
+        self.wrote_directly(len);
+        Ok(encoded)
+    }
+
+    /// The chunk's bytes end before what went past it; the next one starts anew.
+    fn wrote_directly(&mut self, len: u64) {
+        self.flushed = self.end + len;
+        self.drop_chunk();
     }
 
     /// Hands all that waits in the chunk to the OS.
@@ -260,16 +334,22 @@ impl Active {
         if self.buffered() > 0 {
             self.write_chunk(0)?;
         }
-        if let Some(view) = &self.view {
-            view.publish(self.flushed);
-        }
+        self.publish();
         Ok(())
     }
 
     /// Hands all of it to the OS and nothing else: what a failed write left is gone.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.flush()?;
-        self.cut_soil()
+        if self.soiled || self.file_len > self.flushed {
+            self.cut()?;
+        }
+        Ok(())
+    }
+
+    /// The file is synced from now on, often perhaps, while it grows.
+    pub(crate) fn expect_syncs(&mut self) {
+        self.is_synced = true;
     }
 
     /// Makes what has been flushed durable.
@@ -309,7 +389,7 @@ impl Active {
 
     /// Writes the chunk's bytes from `flushed` on, with `staged` more than are published.
     fn write_chunk(&mut self, staged: usize) -> Result<()> {
-        self.cut_soil()?;
+        self.make_way(self.end + staged as u64)?;
         let Some(bytes) = self.chunk.as_mut().and_then(|c| c.staged(self.flushed, staged)) else {
             return Err(self.no_room(self.flushed, staged as u64));
         };
@@ -322,24 +402,37 @@ impl Active {
     }
 
     fn write(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.cut_soil()?;
+        self.make_way(offset + bytes.len() as u64)?;
         self.file.write_at(bytes, offset).map_err(|source| self.soil(source))
     }
 
     /// A write failed: takes back what it left, now or before the next one.
     fn soil(&mut self, source: std::io::Error) -> Error {
         self.soiled = true;
-        if let Err(error) = self.cut_soil() {
+        if let Err(error) = self.cut() {
             tracing::warn!(path = %self.path.display(), %error, "a failed write is not cut off yet");
         }
         Error::Io { action: "append to", path: self.path.to_path_buf(), source }
     }
 
-    fn cut_soil(&mut self) -> Result<()> {
+    /// Readies the file for a write up to `end`.
+    fn make_way(&mut self, end: u64) -> Result<()> {
         if self.soiled {
-            self.file.set_len(self.flushed).map_err(Error::io("cut", &*self.path))?;
-            self.soiled = false;
+            self.cut()?;
         }
+        if end > self.file_len {
+            let len = end + if self.is_synced { AHEAD } else { 0 };
+            // If it fails, the write makes the file as long as it has to be.
+            let is_ahead = self.is_synced && self.file.set_len(len).is_ok();
+            self.file_len = if is_ahead { len } else { end };
+        }
+        Ok(())
+    }
+
+    /// Cuts off what lies beyond `flushed`.
+    fn cut(&mut self) -> Result<()> {
+        self.file.set_len(self.flushed).map_err(Error::io("cut", &*self.path))?;
+        (self.file_len, self.soiled) = (self.flushed, false);
         Ok(())
     }
 

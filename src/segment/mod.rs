@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use active::{Active, Buffer};
+pub(crate) use active::{Active, Appended, Buffer};
 pub(crate) use table::{Slots, Table};
 
 use crate::error::{Damage, Error, Result};

@@ -4,10 +4,13 @@
 //! What a crash may take: the log has an order, so what is there afterwards is what the model held
 //! after some operation, no earlier than the last one that its durability covers.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use super::support::{Contents, Machine, contents, read_mode};
+use crate::batch::Batch;
 use crate::options::{Durability, EmptyValues, ReadMode};
 use crate::store::Store;
 
@@ -22,6 +25,10 @@ enum Step {
     },
     Delete {
         key: u8,
+    },
+    /// Keys, each with the length of its value or to be deleted.
+    Batch {
+        writes: Vec<(u8, Option<usize>)>,
     },
     Flush,
     Sync,
@@ -54,6 +61,7 @@ fn setup() -> impl Strategy<Value = Setup> {
     let durability = prop_oneof![
         Just(Durability::Buffered),
         Just(Durability::Flushed),
+        Just(Durability::Interval(Duration::MAX)),
         Just(Durability::Synced)
     ];
     let hash_mask = prop_oneof![Just(u64::MAX), Just(1), Just(0)];
@@ -69,9 +77,11 @@ fn setup() -> impl Strategy<Value = Setup> {
 
 fn step() -> impl Strategy<Value = Step> {
     let len = prop_oneof![1 => Just(0usize), 8 => 1usize..60, 1 => 200usize..2000];
+    let write = (0u8..8, prop::option::weighted(0.7, len.clone()));
     prop_oneof![
         12 => (0u8..8, len).prop_map(|(key, len)| Step::Put { key, len }),
         5 => (0u8..8).prop_map(|key| Step::Delete { key }),
+        4 => prop::collection::vec(write, 0..6).prop_map(|writes| Step::Batch { writes }),
         1 => Just(Step::Flush),
         1 => Just(Step::Sync),
         2 => Just(Step::Compact),
@@ -122,14 +132,9 @@ impl Run {
     fn take(&mut self, step: &Step) {
         match *step {
             Step::Put { key, len } => {
-                self.writes += 1;
                 let (key, value) = (Self::key(key), self.value(len));
                 let mut next = self.now().clone();
-                if value.is_empty() && !self.setup.stored_empty {
-                    next.remove(&key);
-                } else {
-                    next.insert(key.clone(), value.clone());
-                }
+                self.put(&mut next, &key, &value);
                 let result = self.store.put_aligned(&key, &value, Self::align(&key));
                 self.wrote(result.is_ok(), next);
             }
@@ -141,6 +146,22 @@ impl Run {
                 if let Ok(found) = &result {
                     assert_eq!(*found, was_there);
                 }
+                self.wrote(result.is_ok(), next);
+            }
+            Step::Batch { ref writes } => {
+                let (mut batch, mut next) = (Batch::new(), self.now().clone());
+                for &(key, len) in writes {
+                    let key = Self::key(key);
+                    if let Some(len) = len {
+                        let value = self.value(len);
+                        self.put(&mut next, &key, &value);
+                        batch.put_aligned(&key, &value, Self::align(&key));
+                    } else {
+                        next.remove(&key);
+                        batch.delete(&key);
+                    }
+                }
+                let result = self.store.write(&batch);
                 self.wrote(result.is_ok(), next);
             }
             Step::Flush => {
@@ -208,8 +229,18 @@ impl Run {
         }
     }
 
+    /// What a put makes of the contents.
+    fn put(&self, contents: &mut Contents, key: &[u8], value: &[u8]) {
+        if value.is_empty() && !self.setup.stored_empty {
+            contents.remove(key);
+        } else {
+            contents.insert(key.to_vec(), value.to_vec());
+        }
+    }
+
     /// No two writes write the same bytes, but for empty ones.
-    fn value(&self, len: usize) -> Vec<u8> {
+    fn value(&mut self, len: usize) -> Vec<u8> {
+        self.writes += 1;
         let pattern = format!("<{}>", self.writes);
         pattern.bytes().cycle().take(len).collect()
     }
@@ -220,7 +251,7 @@ impl Run {
         self.history.push(next);
         match self.setup.durability {
             Durability::Buffered => {}
-            Durability::Flushed => self.reached(succeeded, false),
+            Durability::Flushed | Durability::Interval(_) => self.reached(succeeded, false),
             Durability::Synced => self.reached(succeeded, true),
         }
     }

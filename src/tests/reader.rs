@@ -294,13 +294,20 @@ fn the_quick_look_at_a_record_knows_plain_ones_of_its_very_key() {
         }
         assert_eq!(plain_value(&bytes, &[&key[..], b"v"].concat()), None);
         assert!(key.is_empty() || plain_value(&bytes, &key[1..]).is_none());
-        let flagged = [
+        let in_place = [
             Record { marked_value: true, ..plain },
+            Record { batch: BatchPart::First, ..plain },
+            Record { batch: BatchPart::Middle, ..plain },
+            Record { batch: BatchPart::Last, ..plain },
+        ];
+        for record in in_place {
+            let found = plain_value(&encode(&[record]), &key);
+            assert_eq!(found, Some(Frame::read(&bytes, 0).unwrap().value_range()), "{record:?}");
+        }
+        let flagged = [
             Record { expires_at: Some(1), ..plain },
             Record { align: Alignment::new(2), ..plain },
             Record { align: Alignment::new(16), ..plain },
-            Record { batch: BatchPart::First, ..plain },
-            Record { batch: BatchPart::Middle, ..plain },
         ];
         for record in flagged {
             assert_eq!(plain_value(&encode(&[record]), &key), None, "{record:?}");
