@@ -1,5 +1,5 @@
 //! The figures that the store promises, each against something everybody has, in one run:
-//! `cargo bench --bench ratios [-- get] [-- put] [-- size] [-- access] [-- memory] [-- growth]`.
+//! `cargo bench --bench ratios [-- get] [-- put] [-- writes] [-- size] [-- access] [-- memory] [-- growth]`.
 //! Prints markdown.
 //!
 //! Machines are noisy, so no time here is compared with one of another moment: A and B take turns in
@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // A bench that fails has to stop.
 
 mod common;
+mod writes;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -30,6 +31,8 @@ struct Plan {
     records: usize,
     /// The first is not counted.
     rounds: usize,
+    /// Synced puts of a round.
+    writes: usize,
     /// Of each of two sizes.
     sized: usize,
     /// How many gets from a cold store.
@@ -45,6 +48,7 @@ struct Plan {
 const MEASURE: Plan = Plan {
     records: 1_000_000,
     rounds: 12,
+    writes: 2_000,
     sized: 20_000,
     cold_gets: &[1_000, 20_000],
     cold_rounds: 6,
@@ -62,6 +66,7 @@ const MEASURE: Plan = Plan {
 const SMOKE: Plan = Plan {
     records: 1000,
     rounds: 2,
+    writes: 20,
     sized: 100,
     cold_gets: &[10],
     cold_rounds: 2,
@@ -86,6 +91,9 @@ fn main() {
     if wanted("put") {
         compare_put(&plan);
     }
+    if wanted("writes") {
+        writes::compare(plan.writes, plan.rounds);
+    }
     if wanted("size") {
         compare_sizes(&plan);
     }
@@ -101,14 +109,14 @@ fn main() {
 }
 
 /// Rounds of A and B in turn.
-struct Rounds {
+pub(crate) struct Rounds {
     /// Nanoseconds for each operation of A and of B, a pair for each round.
     times: Vec<(f64, f64)>,
 }
 
 impl Rounds {
     /// Runs both `rounds` times, each first in every second round, and forgets the first round.
-    fn run(
+    pub(crate) fn run(
         rounds: usize,
         ops: usize,
         mut a: impl FnMut() -> f64,
@@ -129,7 +137,7 @@ impl Rounds {
         Rounds { times }
     }
 
-    fn print(&self, what: &str, target: f64) {
+    pub(crate) fn print(&self, what: &str, target: f64) {
         let a = median(self.times.iter().map(|(a, _)| *a));
         let b = median(self.times.iter().map(|(_, b)| *b));
         let ratios = || self.times.iter().map(|(a, b)| a / b);
@@ -151,7 +159,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Runs `f`; the nanoseconds that it took.
-fn time(f: impl FnOnce()) -> f64 {
+pub(crate) fn time(f: impl FnOnce()) -> f64 {
     let start = Instant::now();
     f();
     start.elapsed().as_nanos() as f64
@@ -363,7 +371,7 @@ fn bytes_read_from_disk() -> u64 {
     line.parse().unwrap()
 }
 
-fn print_head(a: &str, b: &str) {
+pub(crate) fn print_head(a: &str, b: &str) {
     println!("| | {a}, ns | {b}, ns | ratio (median) | rounds from | rounds | target |");
     println!("|---|---:|---:|---:|---|---:|---:|");
 }
