@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A bench that fails has to stop.
 
+#[path = "../common/mod.rs"]
 mod common;
 mod writes;
 
