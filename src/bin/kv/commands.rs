@@ -124,6 +124,7 @@ fn figures(stats: &Stats) -> [(&'static str, u64); 8] {
         ("bytes", stats.bytes),
         ("dead_bytes", stats.dead_bytes),
         ("buffered_bytes", stats.buffered_bytes),
+        ("unsynced_bytes", stats.unsynced_bytes),
         ("key_directory_bytes", stats.key_directory_bytes as u64),
         ("pinned_segments", stats.pinned_segments as u64),
         ("pinned_bytes", stats.pinned_bytes),
