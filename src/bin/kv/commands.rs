@@ -117,7 +117,7 @@ fn stats(store: &Store) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn figures(stats: &Stats) -> [(&'static str, u64); 8] {
+fn figures(stats: &Stats) -> [(&'static str, u64); 9] {
     [
         ("keys", stats.keys as u64),
         ("segments", stats.segments as u64),
