@@ -1,6 +1,7 @@
 //! Tests of the whole store on the simulated disk, which only the crate itself can reach.
 
 mod batches;
+mod crashes;
 mod durability;
 mod failures;
 mod hazards;

@@ -18,7 +18,7 @@ use crate::store::Store;
 const CASES: u32 = 300;
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Put {
         key: u8,
         len: usize,
@@ -50,14 +50,14 @@ enum Step {
 }
 
 #[derive(Clone, Debug)]
-struct Setup {
+pub(super) struct Setup {
     segment_size: u64,
     durability: Durability,
     hash_mask: u64,
     stored_empty: bool,
 }
 
-fn setup() -> impl Strategy<Value = Setup> {
+pub(super) fn setup() -> impl Strategy<Value = Setup> {
     let durability = prop_oneof![
         Just(Durability::Buffered),
         Just(Durability::Flushed),
@@ -75,7 +75,8 @@ fn setup() -> impl Strategy<Value = Setup> {
     )
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// What goes well.
+pub(super) fn calm_step() -> impl Strategy<Value = Step> {
     let len = prop_oneof![1 => Just(0usize), 8 => 1usize..60, 1 => 200usize..2000];
     let write = (0u8..8, prop::option::weighted(0.7, len.clone()));
     prop_oneof![
@@ -86,6 +87,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Sync),
         2 => Just(Step::Compact),
         1 => Just(Step::Reopen),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        25 => calm_step(),
         1 => Just(Step::Kill),
         1 => any::<u64>().prop_map(|seed| Step::Crash { seed }),
         2 => (0u64..60).prop_map(|operations| Step::CrashSoon { operations }),
@@ -94,8 +101,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The store, and what may be in it.
-struct Run {
-    machine: Machine,
+pub(super) struct Run {
+    pub(super) machine: Machine,
     store: Store,
     setup: Setup,
     /// What the store held after each operation since the last that is durable, oldest first.
@@ -105,10 +112,14 @@ struct Run {
     writes: u32,
     /// What ends the machine when it goes down: a kill, or else a power loss.
     kill_soon: bool,
+    /// Decides, with the number of writes, what a power loss takes.
+    pub(super) luck: u64,
+    /// After so many operations of the next recovery from a power loss comes another.
+    pub(super) crash_recovery_at: Option<u64>,
 }
 
 impl Run {
-    fn new(setup: Setup) -> Self {
+    pub(super) fn new(setup: Setup) -> Self {
         let mut machine = Machine::new(setup.segment_size);
         machine.hash_mask = setup.hash_mask;
         let empty = if setup.stored_empty { EmptyValues::Stored } else { EmptyValues::Delete };
@@ -122,6 +133,8 @@ impl Run {
             flushed: 0,
             writes: 0,
             kill_soon: false,
+            luck: 0,
+            crash_recovery_at: None,
         }
     }
 
@@ -129,7 +142,7 @@ impl Run {
         self.history.last().unwrap()
     }
 
-    fn take(&mut self, step: &Step) {
+    pub(super) fn take(&mut self, step: &Step) {
         match *step {
             Step::Put { key, len } => {
                 let (key, value) = (Self::key(key), self.value(len));
@@ -200,7 +213,7 @@ impl Run {
                 self.machine = self.machine.kill();
                 self.open(self.flushed);
             } else {
-                self.crash(u64::from(self.writes));
+                self.crash(self.luck + u64::from(self.writes));
             }
         }
         assert_eq!(contents(&self.store), *self.now());
@@ -271,6 +284,7 @@ impl Run {
 
     fn crash(&mut self, seed: u64) {
         self.machine = self.machine.crash(seed);
+        self.crash_recovery_at.take().into_iter().for_each(|n| self.machine.fs.crash_at(n));
         self.open(0);
     }
 
