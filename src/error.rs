@@ -169,6 +169,10 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// Who was told of the progress wanted it to stop. What was found so far is no answer.
+    #[error("stopped by the one who was told of the progress: call it again for an answer")]
+    Stopped,
+
     /// The store was closed through this or another handle.
     #[error("the store is closed: open it again")]
     Closed,
@@ -294,6 +298,15 @@ pub enum Damage {
     Unreadable {
         /// From the bad record to the end of the file.
         bytes: u64,
+    },
+    /// A file is not there.
+    #[error("expected a file, found none")]
+    Missing,
+    /// The system cannot read bytes that are there.
+    #[error("cannot be read: {kind}")]
+    Unread {
+        /// The operating system's answer.
+        kind: io::ErrorKind,
     },
     /// A bit that this version does not know is set in a record whose checksum is right.
     #[error("expected no flag above bit 30, found a reserved one: written by a newer version")]

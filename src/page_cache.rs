@@ -8,18 +8,9 @@ use std::ops::{ControlFlow, Range};
 use crate::error::{Error, Result};
 use crate::fs::FIRST_READ;
 use crate::log::Log;
+use crate::progress::Progress;
 
 const PAGE: u64 = 4096;
-
-/// How far [`crate::Store::warm_up`] has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Bytes of the segment files that are in memory, or gone with their segments.
-    pub done: u64,
-    /// Bytes of the segment files when it began.
-    pub total: u64,
-}
 
 /// Brings the segments into memory, oldest first, until it is told to stop.
 pub(crate) fn warm_up(
@@ -37,7 +28,7 @@ pub(crate) fn warm_up(
         // A compaction may have removed it, and given its slot to another.
         let segment = log.index.segments.get(slot).filter(|segment| segment.id() == id);
         if let Some(segment) = segment {
-            let flow = segment.view().warm(len, |step| {
+            let flow = segment.view().warm(0..len, |step| {
                 progress.done += step;
                 if log.is_closed() { ControlFlow::Break(()) } else { told(progress) }
             })?;

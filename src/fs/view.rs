@@ -186,14 +186,14 @@ impl View {
         Ok(())
     }
 
-    /// Brings the first `len` bytes, as far as they are published, into memory, step by step. Tells
+    /// Brings the bytes at `range`, as far as they are published, into memory, step by step. Tells
     /// the length of each step, until it is told to stop.
     pub(crate) fn warm(
         &self,
-        len: u64,
+        range: Range<u64>,
         mut told: impl FnMut(u64) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        let len = len.min(self.published());
+        let (mut start, len) = (range.start, range.end.min(self.published()));
         let mut buffer = Vec::new();
         let _in_order = match self {
             View::Mapped { region, access } => InOrder::new(region, *access),
@@ -202,7 +202,6 @@ impl View {
                 None
             }
         };
-        let mut start = 0;
         while start < len {
             let end = len.min(start + STEP);
             match self {
@@ -489,7 +488,7 @@ mod tests {
                 let view = View::open(&file, &path, len, Reading { mode, access }).unwrap();
                 let steps = |to: u64, most: usize| {
                     let mut steps = Vec::new();
-                    let flow = view.warm(to, |step| {
+                    let flow = view.warm(0..to, |step| {
                         steps.push(step);
                         if steps.len() < most {
                             ControlFlow::Continue(())
@@ -510,7 +509,7 @@ mod tests {
         fs.fail_at(1, Some(Op::Read), 5);
         let mut steps = 0;
         assert!(
-            view.warm(len, |_| {
+            view.warm(0..len, |_| {
                 steps += 1;
                 ControlFlow::Continue(())
             })

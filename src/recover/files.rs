@@ -9,18 +9,22 @@ use crate::location::SegmentId;
 use crate::manifest::Manifest;
 
 #[derive(Default)]
-pub(super) struct Files {
-    pub(super) has_manifest: bool,
+pub(crate) struct Files {
+    pub(crate) has_manifest: bool,
     /// Ascending.
-    pub(super) data: Vec<SegmentId>,
+    pub(crate) data: Vec<SegmentId>,
     /// Half-written ones, to be removed.
-    pub(super) temporary: Vec<PathBuf>,
+    pub(crate) temporary: Vec<PathBuf>,
+    /// Kept for a person to look at.
+    pub(crate) set_aside: Vec<PathBuf>,
+    /// None of the store's.
+    pub(crate) foreign: Vec<PathBuf>,
     /// Something that only a store with a manifest has.
     witness: Option<PathBuf>,
 }
 
 impl Files {
-    pub(super) fn list(fs: &dyn Fs, directory: &Directory) -> Result<Self> {
+    pub(crate) fn list(fs: &dyn Fs, directory: &Directory) -> Result<Self> {
         let mut files = Files::default();
         let names = fs.list(directory.path()).map_err(Error::io("list", directory.path()))?;
         for name in names {
@@ -36,16 +40,22 @@ impl Files {
                 Name::Companion => files.witness = Some(path),
                 Name::Misspelt => {
                     tracing::warn!(path = %path.display(), "not spelt as a segment: left alone");
+                    files.foreign.push(path);
                 }
-                Name::Lock | Name::Cut | Name::Foreign => {}
+                Name::Cut => files.set_aside.push(path),
+                Name::Foreign => files.foreign.push(path),
+                Name::Lock => {}
             }
         }
         files.data.sort_unstable();
+        for paths in [&mut files.temporary, &mut files.set_aside, &mut files.foreign] {
+            paths.sort_unstable();
+        }
         Ok(files)
     }
 
     /// Refuses data files whose manifest is lost: nobody can tell which of them are current.
-    pub(super) fn check_bare(&self, directory: &Directory) -> Result<()> {
+    pub(crate) fn check_bare(&self, directory: &Directory) -> Result<()> {
         match &self.witness {
             Some(witness) if !self.data.is_empty() => Err(Error::MissingManifest {
                 dir: directory.path().to_path_buf(),
@@ -56,14 +66,14 @@ impl Files {
     }
 
     /// The unsealed log: what the manifest lists, and files with ids that it has not handed out.
-    pub(super) fn tail(&self, manifest: &Manifest) -> Vec<SegmentId> {
+    pub(crate) fn tail(&self, manifest: &Manifest) -> Vec<SegmentId> {
         let new = self.data.iter().filter(|&&id| id >= manifest.next_file_id);
         manifest.tail.iter().chain(new).copied().collect()
     }
 
     /// Data files that do not count: inputs of a compaction that was committed, outputs of one that
     /// was not, tails that have been copied.
-    pub(super) fn orphans(&self, manifest: &Manifest) -> Vec<SegmentId> {
+    pub(crate) fn orphans(&self, manifest: &Manifest) -> Vec<SegmentId> {
         let is_listed = |id: &SegmentId| {
             manifest.tail.contains(id)
                 || manifest.sealed.binary_search_by_key(id, |entry| entry.id).is_ok()

@@ -31,7 +31,7 @@ use crate::options::{Options, Recovery};
 use crate::record::Frame;
 use crate::segment::scan::{self, Ending, Found, Rules, Summary};
 use crate::segment::{Segment, open_listed};
-use files::Files;
+pub(crate) use files::Files;
 use tail::Tail;
 
 /// Bytes copied at a time into a `.cut` file.
@@ -93,7 +93,7 @@ pub(crate) fn recover(
     Ok(Recovered { commits, index: recovering.index, report: recovering.report })
 }
 
-fn read_manifest(fs: &dyn Fs, directory: &Directory) -> Result<Manifest> {
+pub(crate) fn read_manifest(fs: &dyn Fs, directory: &Directory) -> Result<Manifest> {
     let path = directory.manifest();
     let file = fs.open(&path).map_err(Error::io("open", &path))?;
     let len = file.len().map_err(Error::io("read the length of", &path))?;
@@ -354,12 +354,6 @@ impl Recovering<'_> {
 
 /// Whether a segment in which nothing is bad is the one that the manifest means.
 fn check_listed(path: &Path, entry: &SealedEntry, found: Summary) -> Result<()> {
-    let damage = if found.records != entry.records {
-        Damage::Field { field: "records", expected: entry.records, found: found.records }
-    } else if found.checksum != entry.checksum {
-        Damage::Checksum { expected: entry.checksum, found: found.checksum }
-    } else {
-        return Ok(());
-    };
-    Err(Error::Inconsistent { path: path.to_path_buf(), damage })
+    let checked = found.check(entry.records, entry.checksum);
+    checked.map_err(|damage| Error::Inconsistent { path: path.to_path_buf(), damage })
 }

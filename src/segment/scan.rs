@@ -49,6 +49,19 @@ pub(crate) struct Summary {
     pub(crate) checksum: u32,
 }
 
+impl Summary {
+    /// Whether a segment in which nothing is bad is the one of so many records with this checksum.
+    pub(crate) fn check(&self, records: u64, checksum: u32) -> Result<(), Damage> {
+        if self.records != records {
+            return Err(Damage::Field { field: "records", expected: records, found: self.records });
+        }
+        if self.checksum != checksum {
+            return Err(Damage::Checksum { expected: checksum, found: self.checksum });
+        }
+        Ok(())
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ending {
     Whole,

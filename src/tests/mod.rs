@@ -10,3 +10,4 @@ mod reader;
 mod reading;
 mod rules;
 mod support;
+mod verify;

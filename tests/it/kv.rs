@@ -15,7 +15,7 @@ use crate::support::open;
 const KV: &str = env!("CARGO_BIN_EXE_kv");
 
 /// More than the store takes up into the next segment, so that it stays where it is.
-const BIG: usize = 3 << 19;
+pub(crate) const BIG: usize = 3 << 19;
 
 fn command<S: AsRef<OsStr>>(dir: &Path, args: &[S]) -> Command {
     let mut command = Command::new(KV);
@@ -23,16 +23,16 @@ fn command<S: AsRef<OsStr>>(dir: &Path, args: &[S]) -> Command {
     command
 }
 
-fn kv<S: AsRef<OsStr>>(dir: &Path, args: &[S]) -> Output {
+pub(crate) fn kv<S: AsRef<OsStr>>(dir: &Path, args: &[S]) -> Output {
     command(dir, args).output().unwrap()
 }
 
 /// Runs what has to go well without a word on stderr; answers its stdout.
-fn ok<S: AsRef<OsStr>>(dir: &Path, args: &[S]) -> Vec<u8> {
+pub(crate) fn ok<S: AsRef<OsStr>>(dir: &Path, args: &[S]) -> Vec<u8> {
     quiet(kv(dir, args))
 }
 
-fn ok_text<S: AsRef<OsStr>>(dir: &Path, args: &[S]) -> String {
+pub(crate) fn ok_text<S: AsRef<OsStr>>(dir: &Path, args: &[S]) -> String {
     String::from_utf8(ok(dir, args)).unwrap()
 }
 
@@ -41,7 +41,7 @@ fn quiet(output: Output) -> Vec<u8> {
     output.stdout
 }
 
-fn put_stdin(dir: &Path, key: &str, value: &[u8]) {
+pub(crate) fn put_stdin(dir: &Path, key: &str, value: &[u8]) {
     let mut command = command(dir, &["put", key, "-"]);
     let mut child = command
         .stdin(Stdio::piped())
@@ -53,7 +53,7 @@ fn put_stdin(dir: &Path, key: &str, value: &[u8]) {
     assert_eq!(quiet(child.wait_with_output().unwrap()), b"");
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
@@ -64,7 +64,7 @@ fn assert_absent(output: &Output) {
 }
 
 /// The exit code 2 and one line on stderr, which is answered.
-fn failed(output: &Output) -> String {
+pub(crate) fn failed(output: &Output) -> String {
     let line = stderr(output);
     assert_eq!(output.status.code(), Some(2), "{line}");
     assert_eq!(output.stdout, b"");
@@ -83,7 +83,7 @@ fn warnings(output: &Output) -> Vec<String> {
     lines
 }
 
-fn copy_of_plain(dir: &Path) {
+pub(crate) fn copy_of_plain(dir: &Path) {
     fs::create_dir_all(dir).unwrap();
     let plain = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plain");
     for name in ["00000001.data", "00000002.data", "00000010.data"] {
@@ -91,7 +91,7 @@ fn copy_of_plain(dir: &Path) {
     }
 }
 
-fn data_files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn data_files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> =
         entries.filter(|path| path.extension() == Some("data".as_ref())).collect();
@@ -283,7 +283,9 @@ fn without_dir_the_store_is_in_data_below_the_current_directory() {
 fn only_put_makes_a_missing_store() {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("a/store");
-    for args in [&["get", "k"][..], &["delete", "k"], &["list"], &["stats"], &["compact"]] {
+    let commands =
+        [&["get", "k"][..], &["delete", "k"], &["list"], &["stats"], &["compact"], &["verify"]];
+    for args in commands {
         assert!(failed(&kv(&dir, args)).contains("holds no store"), "{args:?}");
         assert!(!parent.path().join("a").exists(), "{args:?}");
     }
@@ -332,7 +334,9 @@ fn a_usage_error_is_one_line() {
 fn help_and_version_are_answers_and_no_errors() {
     let dir = tempdir().unwrap();
     let help = ok_text(dir.path(), &["--help"]);
-    for word in ["put", "get", "delete", "compact", "stats", "list", "--dir", "--debug", "./data"] {
+    for word in
+        ["put", "get", "delete", "compact", "stats", "list", "verify", "--dir", "--debug", "./data"]
+    {
         assert!(help.contains(word), "{word}: {help}");
     }
     assert_eq!(
@@ -383,7 +387,8 @@ fn debug_tells_more_on_stderr_and_nothing_else_on_stdout() {
 fn a_reader_that_leaves_is_no_error() {
     let dir = tempdir().unwrap();
     put_stdin(dir.path(), "key", &vec![7; 1 << 20]);
-    for args in [&["list"][..], &["get", "key"], &["stats"], &["compact"], &["--help"]] {
+    for args in [&["list"][..], &["get", "key"], &["stats"], &["compact"], &["verify"], &["--help"]]
+    {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         quiet(command(dir.path(), args).stdout(writer).output().unwrap());
@@ -395,7 +400,8 @@ fn a_reader_that_leaves_is_no_error() {
 fn a_full_disk_behind_stdout_is_an_error() {
     let dir = tempdir().unwrap();
     ok(dir.path(), &["put", "key", "value"]);
-    for args in [&["list"][..], &["get", "key"], &["stats"], &["compact"], &["--help"]] {
+    for args in [&["list"][..], &["get", "key"], &["stats"], &["compact"], &["verify"], &["--help"]]
+    {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let line = failed(&command(dir.path(), args).stdout(full).output().unwrap());
         assert!(line.contains("cannot write to stdout: No space left"), "{line}");

@@ -12,7 +12,10 @@ mod hostile;
 mod kill;
 #[cfg(feature = "cli")]
 mod kv;
+#[cfg(feature = "cli")]
+mod kv_maintenance;
 mod lock;
+mod maintenance;
 #[cfg(target_os = "linux")]
 mod modes;
 mod reading;

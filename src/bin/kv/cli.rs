@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
     name = "kv",
     version,
     arg_required_else_help = false,
-    after_help = "Exit status: 0 done, 1 the key is not there, 2 an error."
+    after_help = "Exit status: 0 done, 1 the key is not there or there is damage, 2 an error."
 )]
 pub(crate) struct Cli {
     /// The store's directory. Only `put` makes one that is missing.
@@ -54,6 +54,11 @@ pub(crate) enum Command {
     Stats,
     /// Write all keys in the order of their bytes, each with a newline after it.
     List,
+    /// Check every record and file of a store that nobody has open, and change nothing.
+    ///
+    /// Writes figures and findings, one `name value` a line. Exits 1 if there is damage (lines that
+    /// begin with `damage`).
+    Verify,
 }
 
 const KEY_HELP: &str = "The key; behind `--` if it is spelt like an option of kv";

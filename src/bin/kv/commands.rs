@@ -1,4 +1,4 @@
-//! The commands: open the store, do one thing, close it.
+//! The commands on an open store: open it, do one thing, close it.
 
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, Read, Write};
@@ -10,6 +10,7 @@ use zerocask::{Options, Stats, Store};
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
+use crate::maintenance;
 
 const STDIN: &str = "-";
 
@@ -17,9 +18,11 @@ pub(crate) enum Outcome {
     Done,
     /// The key is not there.
     Absent,
+    /// Something is damaged.
+    Damaged,
 }
 
-type Result<T> = std::result::Result<T, Failure>;
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 pub(crate) fn run(cli: &Cli) -> Result<Outcome> {
     match &cli.command {
@@ -29,6 +32,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Outcome> {
         Command::Compact => on_existing(&cli.dir, compact),
         Command::Stats => on_existing(&cli.dir, stats),
         Command::List => on_existing(&cli.dir, list),
+        Command::Verify => maintenance::verify(&cli.dir),
     }
 }
 

@@ -1,10 +1,12 @@
-//! `kv`: a store on the command line. Arguments in, an exit code out: 0 done, 1 the key is not there,
-//! 2 an error, told in one line on stderr.
+//! `kv`: a store on the command line. Arguments in, an exit code out: 0 done, 1 the key is not there
+//! or there is damage, 2 an error, told in one line on stderr.
 
 mod cli;
 mod commands;
 mod failure;
 mod logs;
+mod maintenance;
+mod progress;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -16,6 +18,7 @@ use commands::Outcome;
 use failure::Failure;
 
 const ABSENT: u8 = 1;
+const DAMAGED: u8 = 1;
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Absent) => ExitCode::from(ABSENT),
+        Ok(Outcome::Damaged) => ExitCode::from(DAMAGED),
         Err(failure) => {
             // If stderr is gone too, the exit code has to do.
             let _ = writeln!(io::stderr(), "kv: {}", failure.line());

@@ -30,7 +30,7 @@ use disk::{Disk, Inode, InodeId, NameOp, Random, parent};
 use super::os::OsFile;
 use super::{File, Fs, GrowingMap, Lock, Region};
 
-/// The kinds of operations. The last three do not change a disk: they fail if that is armed for their
+/// The kinds of operations. The last four do not change a disk: they fail if that is armed for their
 /// kind, and otherwise do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
@@ -45,11 +45,12 @@ pub(crate) enum Op {
     Read,
     Map,
     WillNeed,
+    Lock,
 }
 
 impl Op {
     fn changes_the_disk(self) -> bool {
-        !matches!(self, Op::Read | Op::Map | Op::WillNeed)
+        !matches!(self, Op::Read | Op::Map | Op::WillNeed | Op::Lock)
     }
 }
 
@@ -277,6 +278,9 @@ impl Fs for SimFs {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let mut machine = self.up()?;
+        if let Some(failure) = machine.due(Op::Lock, path) {
+            return Err(failure.into());
+        }
         let inode = match machine.disk.volatile.get(path) {
             Some(&inode) => inode,
             None => machine.create(path)?,

@@ -1,0 +1,198 @@
+//! Looking through a store that nobody has open: every record, every file that the manifest lists, and
+//! the manifest itself. Nothing is changed.
+//!
+//! Invariant: what is called damage here is what an opening would refuse, or index as damaged; what an
+//! opening puts right by itself is none.
+
+mod report;
+mod segments;
+
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+pub use report::{Fault, Torn, VerifyReport};
+
+use crate::directory::Directory;
+use crate::error::{Damage, Error, Result};
+use crate::fs::{Fs, Lock, OsFs, Reading};
+use crate::manifest::Manifest;
+use crate::options::Options;
+use crate::progress::{Progress, Teller};
+use crate::recover::{self, Files};
+use crate::segment::scan::{self, Ending, Rules};
+use segments::{Checked, Job};
+
+/// Looks through the store in `dir`: checks the manifest, that every file that it lists is there and is
+/// the one that it means, and every record's checksum. Several files are looked through at a time, as
+/// many as the machine has processors. Calls `told` after every 16 MiB at the most, and stops when
+/// that breaks.
+///
+/// Damage is no error but in the report. What an opening puts right by itself (the torn end of a store
+/// that was not closed, leftovers of something interrupted) is in the report too, and no damage.
+///
+/// Nothing in the directory is changed; it may be read-only. Nobody may have the store open for
+/// writing: where there is a lock file that can be locked, that is made sure of; of a read-only
+/// directory, or one that has no lock file because it was copied without, the caller has to.
+///
+/// The files are mapped, so what this takes of memory the system may take back. Bytes that
+/// cannot be read are damage, and no bus error, where the system is Linux 5.14 or newer, unless the disk
+/// loses them between being read and being looked at.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// # let dir = tempfile::tempdir()?;
+/// # zerocask::Store::open(dir.path())?.put("key", "value")?;
+/// let report = zerocask::verify(dir.path(), |_| ControlFlow::Continue(()))?;
+/// assert!(report.is_clean(), "{report}");
+/// assert_eq!(report.records, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`Error::NotFound`] if there is no store; [`Error::Locked`] if it is open; [`Error::Unsupported`] if a newer
+/// version wrote its manifest; [`Error::Stopped`] if `told` breaks; [`Error::Io`] if a file may not be opened.
+pub fn verify(
+    dir: impl AsRef<Path>,
+    told: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<VerifyReport> {
+    let options = Options::new();
+    verify_on(&OsFs::new(&options), dir.as_ref(), Reading::new(&options), told)
+}
+
+pub(crate) fn verify_on(
+    fs: &dyn Fs,
+    dir: &Path,
+    reading: Reading,
+    told: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<VerifyReport> {
+    let directory = Directory::new(dir);
+    let _lock = lock_if_possible(fs, &directory)?;
+    examine(fs, &directory, reading, &mut Teller::new(told))
+}
+
+/// A lock file that is not there is not made: that would change the directory.
+fn lock_if_possible(fs: &dyn Fs, directory: &Directory) -> Result<Option<Box<dyn Lock>>> {
+    let path = directory.lock();
+    if fs.open(&path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    match fs.lock(&path) {
+        Ok(Some(lock)) => Ok(Some(lock)),
+        Ok(None) => Err(Error::Locked { path }),
+        Err(error) => match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Ok(None),
+            _ => Err(Error::io("lock", path)(error)),
+        },
+    }
+}
+
+/// Looks through a directory that nobody writes to meanwhile.
+pub(crate) fn examine(
+    fs: &dyn Fs,
+    directory: &Directory,
+    reading: Reading,
+    teller: &mut Teller<impl FnMut(Progress) -> ControlFlow<()>>,
+) -> Result<VerifyReport> {
+    if !directory.holds_store(fs)? {
+        return Err(Error::NotFound { path: directory.path().to_path_buf() });
+    }
+    let files = Files::list(fs, directory)?;
+    let mut report = VerifyReport::default();
+    let manifest = read_manifest(fs, directory, &files, &mut report)?;
+    let jobs = match &manifest {
+        Some(manifest) => listed_jobs(fs, directory, &files, manifest)?,
+        None => bare_jobs(fs, directory, &files)?,
+    };
+    teller.expect(segments::total(&jobs));
+    let checked = segments::check_all(fs, &jobs, reading, teller)?;
+
+    let mut ended = false;
+    for file in &checked {
+        report.segments += 1;
+        report.bytes += file.len;
+        report.records += file.summary.map_or(0, |summary| summary.records);
+        report.unapplied_batch_records += file.unapplied;
+        report.damage.extend(file.faults());
+        note_end(file, &mut ended, &mut report);
+    }
+    report.leftovers.clone_from(&files.temporary);
+    if let Some(manifest) = &manifest {
+        let orphans = files.orphans(manifest).into_iter();
+        report.leftovers.extend(orphans.map(|id| directory.data(id).to_path_buf()));
+    }
+    report.set_aside.clone_from(&files.set_aside);
+    report.foreign.clone_from(&files.foreign);
+    Ok(report)
+}
+
+fn read_manifest(
+    fs: &dyn Fs,
+    directory: &Directory,
+    files: &Files,
+    report: &mut VerifyReport,
+) -> Result<Option<Manifest>> {
+    let mut damaged = |path, damage| {
+        report.damage.push(Fault { path, offset: 0, damage });
+        Ok(None)
+    };
+    if files.has_manifest {
+        return match recover::read_manifest(fs, directory) {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(Error::Inconsistent { path, damage }) => damaged(path, damage),
+            Err(error) => Err(error),
+        };
+    }
+    match files.check_bare(directory) {
+        Err(Error::MissingManifest { .. }) => damaged(directory.manifest(), Damage::Missing),
+        checked => {
+            report.bare = true;
+            checked.map(|()| None)
+        }
+    }
+}
+
+/// The files that the manifest lists, and the log behind them.
+fn listed_jobs(
+    fs: &dyn Fs,
+    directory: &Directory,
+    files: &Files,
+    manifest: &Manifest,
+) -> Result<Vec<Job>> {
+    let sealed = manifest.sealed.iter().map(|entry| (entry.id, Rules::Sealed, Some(*entry)));
+    let tail = files.tail(manifest).into_iter().map(|id| (id, Rules::Tail, None));
+    let all = sealed.chain(tail);
+    all.map(|(id, rules, listed)| Job::new(fs, directory.data(id), rules, listed)).collect()
+}
+
+/// All data files, as an adoption reads them.
+fn bare_jobs(fs: &dyn Fs, directory: &Directory, files: &Files) -> Result<Vec<Job>> {
+    let rules = |id| match files.data.last() == Some(id) {
+        true => Rules::AdoptedLast,
+        false => Rules::Sealed,
+    };
+    files.data.iter().map(|id| Job::new(fs, directory.data(*id), rules(id), None)).collect()
+}
+
+/// What stands behind the log's last good record. Of the tail, whatever follows the first file that
+/// does not end with one does not count.
+fn note_end(file: &Checked, ended: &mut bool, report: &mut VerifyReport) {
+    let Some(summary) = file.summary else { return };
+    let path = file.path.to_path_buf();
+    let (offset, ending) = match *ended {
+        true => (0, Ending::OpenBatch),
+        false => (summary.end, summary.ending),
+    };
+    if file.rules == Rules::Sealed || !scan::ends_as_tail(ending, file.rules) || offset == file.len
+    {
+        return;
+    }
+    *ended = true;
+    match ending {
+        Ending::Zeros => {}
+        Ending::Bad(damage @ Damage::ReservedFlag) => {
+            report.damage.push(Fault { path, offset, damage });
+        }
+        _ => report.torn.push(Torn { path, offset, bytes: file.len - offset }),
+    }
+}

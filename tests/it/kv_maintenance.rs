@@ -1,0 +1,73 @@
+//! `kv verify` as a person or a script uses it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Output;
+
+use tempfile::{TempDir, tempdir};
+
+use crate::kv::{BIG, copy_of_plain, data_files, failed, kv, ok_text, put_stdin, stderr};
+use crate::support::open;
+
+/// A store of three big values, each in a segment of its own.
+fn three_big_values() -> TempDir {
+    let dir = tempdir().unwrap();
+    for (n, key) in ["a", "b", "c"].into_iter().enumerate() {
+        put_stdin(dir.path(), key, &vec![n as u8; BIG]);
+    }
+    assert_eq!(data_files(dir.path()).len(), 3);
+    dir
+}
+
+fn flip(path: &Path, byte: usize) {
+    fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
+    let mut bytes = fs::read(path).unwrap();
+    bytes[byte] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// The exit code 1, nothing on stderr, and the lines of stdout.
+fn damaged(output: &Output) -> Vec<String> {
+    assert_eq!((output.status.code(), stderr(output)), (Some(1), String::new()));
+    String::from_utf8(output.stdout.clone()).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn verify_says_what_there_is_and_exits_with_0() {
+    let dir = three_big_values();
+    let text = ok_text(dir.path(), &["verify"]);
+    let bytes = 3 * (20 + 1 + BIG);
+    let expected = format!("segments 3\nrecords 3\nbytes {bytes}\nunapplied_batch_records 0\n");
+    assert_eq!(text, expected, "and no progress bar where there is no terminal");
+
+    let plain = tempdir().unwrap();
+    copy_of_plain(plain.path());
+    fs::write(plain.path().join("two\nlines"), "").unwrap();
+    let text = ok_text(plain.path(), &["verify"]);
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[4].starts_with("torn ") && lines[4].contains("00000010.data"), "{text}");
+    assert!(lines[5].starts_with("foreign ") && lines[5].ends_with("/two lines"), "{text}");
+    assert_eq!(lines.len(), 6);
+}
+
+#[test]
+fn verify_names_the_damage_and_exits_with_1() {
+    let dir = three_big_values();
+    let path = &data_files(dir.path())[1];
+    flip(path, BIG / 2);
+    fs::remove_file(&data_files(dir.path())[2]).unwrap();
+    let lines = damaged(&kv(dir.path(), &["verify"]));
+    let found: Vec<_> = lines.iter().filter(|line| line.starts_with("damage ")).collect();
+    let [bad, missing] = found[..] else { panic!("{lines:?}") };
+    assert!(bad.contains(path.to_str().unwrap()) && bad.contains(" offset 0: expected checksum"));
+    assert!(missing.ends_with("expected a file, found none"), "{missing}");
+}
+
+#[test]
+fn verify_refuses_a_store_that_is_open() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    store.put("key", "value").unwrap();
+    assert!(failed(&kv(dir.path(), &["verify"])).contains("is held by another"));
+}
