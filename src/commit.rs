@@ -97,6 +97,11 @@ impl Commits {
         edit(&mut self.current.lock());
     }
 
+    /// The manifest as the last commit left it, with what was noted since.
+    pub(crate) fn current(&self) -> Manifest {
+        self.current.lock().clone()
+    }
+
     pub(crate) fn next_file_id(&self) -> SegmentId {
         self.current.lock().next_file_id
     }
@@ -127,19 +132,41 @@ pub(crate) fn create_manifest(
     directory: &Directory,
     manifest: &mut Manifest,
 ) -> Result<()> {
-    // Whatever fails here fails the opening, after which nobody can write.
+    sync_parent(fs, directory.path());
+    let from = directory.first_manifest();
+    write_manifest(fs, directory, &from, manifest)?;
+    install_manifest(fs, directory, &from)
+}
+
+/// Writes the manifest of a directory in which nobody else writes, durable but for its name.
+pub(crate) fn write_manifest(
+    fs: &dyn Fs,
+    directory: &Directory,
+    path: &Path,
+    manifest: &mut Manifest,
+) -> Result<()> {
+    // Whatever fails here fails what the manifest is for, after which nobody can write.
     let poison = Poison::default();
     manifest.nonce = random_nonce(directory)?;
-    sync_parent(fs, directory.path());
-    fs.sync_dir(directory.path()).map_err(Error::io("sync the directory", directory.path()))?;
-    let (from, to) = (directory.first_manifest(), directory.manifest());
-    write_file(fs, &from, &manifest.encode(), &poison)?;
-    fs.rename(&from, &to).map_err(Error::io("rename the new manifest to", &to))?;
+    write_file(fs, path, &manifest.encode(), &poison)
+}
+
+/// Puts a manifest that was written at `path` into its place, durably, with all that it names.
+pub(crate) fn install_manifest(fs: &dyn Fs, directory: &Directory, path: &Path) -> Result<()> {
+    let sync_dir = || sync_dir(fs, directory);
+    sync_dir()?;
+    let manifest = directory.manifest();
+    fs.rename(path, &manifest).map_err(Error::io("rename the new manifest to", &manifest))?;
+    sync_dir()
+}
+
+/// Makes all names in the directory durable.
+pub(crate) fn sync_dir(fs: &dyn Fs, directory: &Directory) -> Result<()> {
     fs.sync_dir(directory.path()).map_err(Error::io("sync the directory", directory.path()))
 }
 
 /// Makes the name of the directory itself durable, as far as its parent lets us.
-fn sync_parent(fs: &dyn Fs, dir: &Path) {
+pub(crate) fn sync_parent(fs: &dyn Fs, dir: &Path) {
     let parent = match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -169,6 +169,27 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A directory to back up to holds something else than backups of this store.
+    #[error(
+        "{} holds no backup of this store, or one that was written to: \
+         back up to an empty directory", path.display()
+    )]
+    NotABackup {
+        /// The directory.
+        path: PathBuf,
+    },
+
+    /// A directory to back up to lies in the store's own.
+    #[error(
+        "{} lies in the store {}: back up to a directory outside", path.display(), store.display()
+    )]
+    BackupInside {
+        /// The directory to back up to.
+        path: PathBuf,
+        /// The store's directory.
+        store: PathBuf,
+    },
+
     /// Who was told of the progress wanted it to stop. What was found so far is no answer.
     #[error("stopped by the one who was told of the progress: call it again for an answer")]
     Stopped,

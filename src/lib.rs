@@ -3,6 +3,7 @@
 #[cfg(not(all(unix, target_pointer_width = "64")))]
 compile_error!("zerocask maps files and packs 64-bit words: it needs a 64-bit Unix");
 
+mod backup;
 mod batch;
 mod batch_read;
 mod clock;
@@ -38,6 +39,7 @@ mod typed;
 mod value;
 mod verify;
 
+pub use backup::BackupReport;
 pub use batch::Batch;
 pub use compact::CompactionReport;
 pub use error::{Damage, Error, FileKind, Misfit, Result};

@@ -353,7 +353,7 @@ impl Log {
         Ok(())
     }
 
-    /// Readies the log for a compaction: nothing is active, and nothing sealed is taken up later.
+    /// Readies the log for a compaction or a backup: nothing is active, and nothing sealed is taken up later.
     pub(crate) fn seal_for_compaction(&self, writer: &mut Writer) -> Result<()> {
         writer.begun = true;
         self.seal_active(writer)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::backup::{self, BackupReport};
 use crate::batch::Batch;
 use crate::clock::{Clock, SystemTimeSource, TimeSource};
 use crate::compact::{self, CompactionReport};
@@ -38,7 +39,7 @@ pub struct Store {
 
 struct Inner {
     log: Arc<Log>,
-    /// Taken for a compaction's length; before the writer's lock.
+    /// Taken for the length of a compaction or a backup; before the writer's lock.
     compaction: Mutex<()>,
     durability: Durability,
     empty_values: EmptyValues,
@@ -292,6 +293,49 @@ impl Store {
     pub fn compact(&self) -> Result<CompactionReport> {
         let _one_at_a_time = self.inner.compaction.lock();
         compact::run(&self.inner.log)
+    }
+
+    /// Makes a store in the directory `dest` that holds what this one does when the call begins. Readers and
+    /// writers go on meanwhile; a compaction and a `close` wait for it, and it for them. Where the file
+    /// system can, files are given a second name there and take no room of their own; elsewhere they are
+    /// copied. Calls `told` from file to file and after each MiB that is copied; stops when that breaks.
+    ///
+    /// Done again with the same `dest`, it carries over what has come since and removes what a
+    /// compaction has made superfluous. That takes effect in one step: a crash, or an error, leaves the last
+    /// backup or the new one, and the next call goes on from there. Until the first one is done, `dest` cannot be opened
+    /// ([`Error::MissingManifest`]). When it has returned, the backup is durable.
+    ///
+    /// A backup is a store: open it, verify it, copy it elsewhere. What is written to it is lost with the next
+    /// backup into it, or makes that answer [`Error::NotABackup`]. It is no safeguard against a bad
+    /// disk: files that share their bytes share damage to them. Damage is carried over as it is and not
+    /// looked for; [`crate::verify()`] does.
+    ///
+    /// A call that finds something new seals the active segment; compaction joins segments that are small.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let dest = dir.path().join("backup");
+    /// # let store = zerocask::Store::open(dir.path().join("store"))?;
+    /// store.put("key", "value")?;
+    /// store.backup(&dest, |_| ControlFlow::Continue(()))?;
+    /// store.put("key", "newer")?;
+    /// let backup = zerocask::Store::open(&dest)?;
+    /// assert_eq!(backup.get("key")?.ok_or("it was put")?, "value");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotABackup`] if `dest` holds another store, or one that was written to;
+    /// [`Error::BackupInside`]; [`Error::Locked`] if `dest` is open; [`Error::Inconsistent`] if its manifest is damaged;
+    /// [`Error::Stopped`] if `told` breaks; [`Error::Io`]; [`Error::Poisoned`] and [`Error::Closed`] of this store.
+    pub fn backup(
+        &self,
+        dest: impl AsRef<Path>,
+        told: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<BackupReport> {
+        let _no_compaction = self.inner.compaction.lock();
+        backup::backup(self.inner.open_log()?, dest.as_ref(), told)
     }
 
     /// Hands everything written so far to the operating system: it survives the end of this process.

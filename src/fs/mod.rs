@@ -9,6 +9,7 @@
 
 #[cfg(feature = "bytes")]
 mod bytes;
+mod copy;
 mod os;
 #[cfg(test)]
 pub(crate) mod sim;
@@ -18,9 +19,10 @@ use std::ffi::OsString;
 use std::io;
 use std::iter;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use copy::copy;
 pub(crate) use os::{ALIGNMENT, Chunk, GrowingMap, OsFs, Region, prefetch, prefetch_bytes};
 pub(crate) use view::{FIRST_READ, GrowingView, Reading, View, Whole};
 
@@ -41,8 +43,12 @@ pub(crate) trait Fs: Send + Sync + 'static {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Renames within a directory, replacing the target in one step.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name on the same file system. Fails if that is taken.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes all earlier creations, renames and removals in `dir` durable.
+    /// Where something that exists is, from the root and without symbolic links.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
+    /// Makes all earlier creations, renames, links and removals in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
 

@@ -14,7 +14,7 @@ mod files;
 mod report;
 mod tail;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use report::{Cut, DamagedRecord, RecoveryReport};
@@ -34,9 +34,6 @@ use crate::segment::{Segment, open_listed};
 pub(crate) use files::Files;
 use tail::Tail;
 
-/// Bytes copied at a time into a `.cut` file.
-const CUT_PIECE: usize = 1 << 20;
-
 pub(crate) struct Recovered {
     pub(crate) commits: Commits,
     pub(crate) index: Index,
@@ -52,7 +49,7 @@ pub(crate) fn recover(
 ) -> Result<Recovered> {
     let files = Files::list(&**fs, directory)?;
     let manifest = match files.has_manifest {
-        true => read_manifest(&**fs, directory)?,
+        true => read_manifest(&**fs, directory.manifest())?,
         false => {
             files.check_bare(directory)?;
             new_manifest(&files.data, directory)?
@@ -93,8 +90,7 @@ pub(crate) fn recover(
     Ok(Recovered { commits, index: recovering.index, report: recovering.report })
 }
 
-pub(crate) fn read_manifest(fs: &dyn Fs, directory: &Directory) -> Result<Manifest> {
-    let path = directory.manifest();
+pub(crate) fn read_manifest(fs: &dyn Fs, path: PathBuf) -> Result<Manifest> {
     let file = fs.open(&path).map_err(Error::io("open", &path))?;
     let len = file.len().map_err(Error::io("read the length of", &path))?;
     let read = |len: u64| {
@@ -278,8 +274,7 @@ impl Recovering<'_> {
         tracing::warn!(%path, offset, "a batch is not whole: its record does not count");
     }
 
-    /// Copies what stands behind the end of the log into a `.cut` file, unless it is zeros. Holes stay
-    /// holes: it takes no more of the disk than the file did.
+    /// Copies what stands behind the end of the log into a `.cut` file, unless it is zeros.
     fn set_aside(
         &mut self,
         id: SegmentId,
@@ -294,23 +289,7 @@ impl Recovering<'_> {
         let set_aside = self.directory.cut(id);
         self.remove_stale(&set_aside)?;
         let cut = self.fs.create(&set_aside).map_err(Error::io("create", &set_aside))?;
-        let mut piece = vec![0; CUT_PIECE];
-        let mut written = summary.end;
-        for part in fs::data(file, summary.end..len) {
-            let mut offset = part.start;
-            while offset < part.end {
-                let piece = &mut piece[..CUT_PIECE.min((part.end - offset) as usize)];
-                file.read_at(piece, offset).map_err(Error::io("read", path))?;
-                let wrote = cut.write_at(piece, offset - summary.end);
-                wrote.map_err(Error::io("write", &set_aside))?;
-                offset += piece.len() as u64;
-            }
-            written = part.end;
-        }
-        if written < len {
-            // A hole at the end.
-            cut.set_len(len - summary.end).map_err(Error::io("write", &set_aside))?;
-        }
+        fs::copy((file, path), summary.end..len, (&*cut, &set_aside), |_| Ok(()))?;
         cut.sync().map_err(Error::io("sync", &set_aside))?;
         let cut = Cut {
             path: path.to_path_buf(),

@@ -1,5 +1,6 @@
 //! Tests of the whole store on the simulated disk, which only the crate itself can reach.
 
+mod backup;
 mod batches;
 mod crashes;
 mod durability;

@@ -63,12 +63,16 @@ impl Machine {
     }
 
     pub(super) fn open(&self) -> Result<Store> {
+        self.open_at(Self::dir())
+    }
+
+    pub(super) fn open_at(&self, dir: &Path) -> Result<Store> {
         let ground = Ground {
             fs: Arc::new(self.fs.clone()),
             time: Box::new(self.time.clone()),
             hash_mask: self.hash_mask,
         };
-        Store::open_on(ground, Self::dir(), &self.options)
+        Store::open_on(ground, dir, &self.options)
     }
 
     /// The machine after a power loss; `seed` decides what of the unsynced reached the disk.

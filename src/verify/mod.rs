@@ -137,7 +137,7 @@ fn read_manifest(
         Ok(None)
     };
     if files.has_manifest {
-        return match recover::read_manifest(fs, directory) {
+        return match recover::read_manifest(fs, directory.manifest()) {
             Ok(manifest) => Ok(Some(manifest)),
             Err(Error::Inconsistent { path, damage }) => damaged(path, damage),
             Err(error) => Err(error),

@@ -283,8 +283,15 @@ fn without_dir_the_store_is_in_data_below_the_current_directory() {
 fn only_put_makes_a_missing_store() {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("a/store");
-    let commands =
-        [&["get", "k"][..], &["delete", "k"], &["list"], &["stats"], &["compact"], &["verify"]];
+    let commands = [
+        &["get", "k"][..],
+        &["delete", "k"],
+        &["list"],
+        &["stats"],
+        &["compact"],
+        &["verify"],
+        &["backup", "x"],
+    ];
     for args in commands {
         assert!(failed(&kv(&dir, args)).contains("holds no store"), "{args:?}");
         assert!(!parent.path().join("a").exists(), "{args:?}");
@@ -334,9 +341,10 @@ fn a_usage_error_is_one_line() {
 fn help_and_version_are_answers_and_no_errors() {
     let dir = tempdir().unwrap();
     let help = ok_text(dir.path(), &["--help"]);
-    for word in
-        ["put", "get", "delete", "compact", "stats", "list", "verify", "--dir", "--debug", "./data"]
-    {
+    for word in [
+        "put", "get", "delete", "compact", "stats", "list", "verify", "backup", "--dir", "--debug",
+        "./data",
+    ] {
         assert!(help.contains(word), "{word}: {help}");
     }
     assert_eq!(

@@ -1,5 +1,6 @@
-//! `kv verify` as a person or a script uses it.
+//! `kv verify` and `kv backup` as a person or a script uses them.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::process::Output;
 
 use tempfile::{TempDir, tempdir};
 
-use crate::kv::{BIG, copy_of_plain, data_files, failed, kv, ok_text, put_stdin, stderr};
+use crate::kv::{BIG, copy_of_plain, data_files, failed, kv, ok, ok_text, put_stdin, stderr};
 use crate::support::open;
 
 /// A store of three big values, each in a segment of its own.
@@ -70,4 +71,31 @@ fn verify_refuses_a_store_that_is_open() {
     let store = open(dir.path()).unwrap();
     store.put("key", "value").unwrap();
     assert!(failed(&kv(dir.path(), &["verify"])).contains("is held by another"));
+}
+
+#[test]
+fn backup_makes_a_store_and_says_what_it_took() {
+    let (dir, parent) = (three_big_values(), tempdir().unwrap());
+    let dest = parent.path().join("a/backup");
+    let args = [OsStr::new("backup"), dest.as_os_str()];
+    let bytes = 3 * (20 + 1 + BIG);
+    let first = ok_text(dir.path(), &args);
+    let lines: Vec<_> = first.lines().collect();
+    assert_eq!(
+        lines[..3],
+        ["segments 3".to_owned(), format!("bytes {bytes}"), "unchanged 0".to_owned()]
+    );
+    assert_eq!(lines.len(), 6);
+    assert_eq!(ok(&dest, &["get", "b"]), vec![1; BIG]);
+    ok(dir.path(), &["delete", "b"]);
+    let second = ok_text(dir.path(), &args);
+    assert!(second.starts_with("segments 4\n") && second.contains("\nunchanged 3\n"), "{second}");
+    assert_eq!(kv(&dest, &["get", "b"]).status.code(), Some(1));
+    assert!(ok_text(&dest, &["verify"]).starts_with("segments 4\nrecords 4\n"));
+
+    let line = failed(&kv(dir.path(), &[OsStr::new("backup"), dir.path().as_os_str()]));
+    assert!(line.contains("lies in the store"), "{line}");
+    let other = three_big_values();
+    let line = failed(&kv(other.path(), &args));
+    assert!(line.contains("holds no backup of this store"), "{line}");
 }

@@ -1,10 +1,11 @@
-//! Verifying a store, on the real disk.
+//! Verifying and backing up a store, on the real disk.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use zerocask::{Error, Progress};
 
@@ -83,4 +84,128 @@ fn bytes_flipped_anywhere_are_found_among_many_segments() {
     let report = zerocask::verify(dir.path(), go_on).unwrap();
     let found = report.damage.iter().map(|fault| (fault.path.clone(), fault.offset));
     assert_eq!(found.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_backup_shares_its_files_and_opening_it_leaves_them_as_they_are() {
+    let parent = tempfile::tempdir().unwrap();
+    let (dir, dest) = (parent.path().join("store"), parent.path().join("backups/1"));
+    store_of_many_segments(&dir);
+    let store = open(&dir).unwrap();
+    let report = store.backup(&dest, go_on).unwrap();
+    assert_eq!((report.linked, report.copied), (report.segments, 0));
+    let files = |dir: &Path| {
+        let mut files = everything(dir);
+        files.retain(|name, _| name.ends_with(".data"));
+        files
+    };
+    let before = files(&dest);
+    assert_eq!(files(&dir), before, "inodes and all");
+    assert!(before.values().all(|(_, _, mode, ..)| mode & 0o222 == 0));
+    let backup = open(&dest).unwrap();
+    assert_eq!(backup.len(), 500);
+    assert_eq!(files(&dest), before);
+    backup.put("in the backup", "only").unwrap();
+    backup.delete(7u32.to_be_bytes()).unwrap();
+    backup.compact().unwrap();
+    backup.close().unwrap();
+    assert_eq!(store.len(), 500);
+    assert!(zerocask::verify(&dest, go_on).unwrap().is_clean());
+    store.close().unwrap();
+    assert!(zerocask::verify(&dir, go_on).unwrap().is_clean());
+    assert_eq!(open(&dir).unwrap().len(), 500);
+}
+
+#[test]
+fn a_backup_on_another_file_system_is_a_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    store_of_many_segments(dir.path());
+    let device = |dir: &Path| fs::metadata(dir).unwrap().dev();
+    // Memory that looks like a disk: on Linux it is one of its own.
+    let Ok(dest) = tempfile::tempdir_in("/dev/shm") else { return };
+    if device(dest.path()) == device(dir.path()) {
+        return;
+    }
+    let store = open(dir.path()).unwrap();
+    let mut last = 0;
+    let report = store.backup(dest.path(), |progress| {
+        last = progress.done;
+        ControlFlow::Continue(())
+    });
+    let report = report.unwrap();
+    assert_eq!((report.linked, report.copied, last), (0, report.segments, report.bytes));
+    assert!(zerocask::verify(dest.path(), go_on).unwrap().is_clean());
+    assert_eq!(store.backup(dest.path(), go_on).unwrap().unchanged, report.segments);
+    assert_eq!(open(dest.path()).unwrap().len(), 500);
+}
+
+#[test]
+fn symbolic_links_do_not_hide_that_a_backup_lies_in_the_store() {
+    let parent = tempfile::tempdir().unwrap();
+    let (dir, link) = (parent.path().join("store"), parent.path().join("link"));
+    let store = open(&dir).unwrap();
+    std::os::unix::fs::symlink(&dir, &link).unwrap();
+    let names = everything(&dir);
+    for path in
+        [&link, &link.join("backup"), &dir.join("../store/b"), &parent.path().join("store/a/b")]
+    {
+        let refused = store.backup(path, go_on);
+        assert!(matches!(refused, Err(Error::BackupInside { .. })), "{path:?}: {refused:?}");
+    }
+    assert_eq!(everything(&dir), names);
+}
+
+#[test]
+fn backups_beside_a_writer_and_a_compactor_hold_what_was_there_at_one_moment() {
+    let parent = tempfile::tempdir().unwrap();
+    let (dir, dest) = (parent.path().join("store"), parent.path().join("backup"));
+    let store = options().segment_size(1 << 14).open(&dir).unwrap();
+    let over = AtomicBool::new(false);
+    // Every round deletes what the last one put and puts the next: at each moment one or two keys, and
+    // of two the later one is the successor of the other.
+    let write = || {
+        let mut n = 0u64;
+        while !over.load(Ordering::Relaxed) {
+            n += 1;
+            store.put(n.to_be_bytes(), [n as u8; 300]).unwrap();
+            store.delete((n - 1).to_be_bytes()).unwrap();
+        }
+    };
+    let compact = || {
+        while !over.load(Ordering::Relaxed) {
+            store.compact().unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(write);
+        scope.spawn(compact);
+        let _over = AtTheEnd(&over);
+        let mut latest = 0;
+        for _ in 0..30 {
+            store.backup(&dest, go_on).unwrap();
+            let backup = open(&dest).unwrap();
+            let keys = backup.keys().map(|key| key.unwrap()[..].try_into().unwrap());
+            let mut keys: Vec<u64> = keys.map(u64::from_be_bytes).collect();
+            keys.sort_unstable();
+            match keys[..] {
+                [] => assert_eq!(latest, 0),
+                [n] => assert!(n >= latest),
+                [n, next] => assert!(n >= latest && next == n + 1),
+                _ => panic!("{keys:?}"),
+            }
+            latest = keys.last().copied().unwrap_or(0);
+            backup.close().unwrap();
+            assert!(zerocask::verify(&dest, go_on).unwrap().is_clean());
+        }
+        assert!(latest > 0);
+    });
+}
+
+/// Tells other threads to end, also if a test fails.
+struct AtTheEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -54,6 +54,14 @@ pub(crate) enum Command {
     Stats,
     /// Write all keys in the order of their bytes, each with a newline after it.
     List,
+    /// Make DEST hold what the store does, as a store; done again, bring what is new.
+    ///
+    /// Files get a second name there if the file system can do that, and are copied otherwise. A program that
+    /// has the store open has to do this itself.
+    Backup {
+        /// A directory that is empty, missing, or holds backups of this store.
+        dest: PathBuf,
+    },
     /// Check every record and file of a store that nobody has open, and change nothing.
     ///
     /// Writes figures and findings, one `name value` a line. Exits 1 if there is damage (lines that

@@ -32,6 +32,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Outcome> {
         Command::Compact => on_existing(&cli.dir, compact),
         Command::Stats => on_existing(&cli.dir, stats),
         Command::List => on_existing(&cli.dir, list),
+        Command::Backup { dest } => on_existing(&cli.dir, |store| maintenance::backup(store, dest)),
         Command::Verify => maintenance::verify(&cli.dir),
     }
 }

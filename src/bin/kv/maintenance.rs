@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
 
+use zerocask::Store;
+
 use crate::commands::{Outcome, Result, to_stdout};
 use crate::progress::with_bar;
 
@@ -27,6 +29,19 @@ impl Lines {
             self.0.iter().try_for_each(|(name, value)| writeln!(out, "{name} {value}"))
         })
     }
+}
+
+pub(crate) fn backup(store: &Store, dest: &Path) -> Result<Outcome> {
+    let report = with_bar("backing up", |told| store.backup(dest, told))?;
+    let mut lines = Lines::default();
+    lines.add("segments", report.segments);
+    lines.add("bytes", report.bytes);
+    lines.add("unchanged", report.unchanged);
+    lines.add("linked", report.linked);
+    lines.add("copied", report.copied);
+    lines.add("removed", report.removed);
+    lines.print()?;
+    Ok(Outcome::Done)
 }
 
 pub(crate) fn verify(dir: &Path) -> Result<Outcome> {

@@ -97,14 +97,24 @@ impl Disk {
     }
 
     pub(super) fn create(&mut self, path: &Path) -> io::Result<InodeId> {
-        if self.volatile.contains_key(path) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
+        self.check_free(path)?;
         let inode = self.next_inode;
         self.inodes.insert(inode, Inode::new(path, Vec::new())?);
         self.next_inode += 1;
         self.change_names(NameOp::Create { path: path.to_owned(), inode });
         Ok(inode)
+    }
+
+    /// Gives a file a name, which is durable when the directory is synced, whatever the file's other names.
+    pub(super) fn link(&mut self, path: &Path, inode: InodeId) -> io::Result<()> {
+        self.check_free(path)?;
+        self.change_names(NameOp::Create { path: path.to_owned(), inode });
+        Ok(())
+    }
+
+    fn check_free(&self, path: &Path) -> io::Result<()> {
+        let taken = self.volatile.contains_key(path);
+        if taken { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(()) }
     }
 
     pub(super) fn change_names(&mut self, op: NameOp) {

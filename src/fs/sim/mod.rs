@@ -36,6 +36,7 @@ use super::{File, Fs, GrowingMap, Lock, Region};
 pub(crate) enum Op {
     Create,
     Rename,
+    Link,
     Remove,
     SyncDir,
     Write,
@@ -127,7 +128,7 @@ impl SimFs {
     }
 
     /// The next operation of the given kind on a path that contains `name_contains` fails so. A
-    /// rename's path is its target; a file's is its name at the time.
+    /// rename's or link's path is its target; a file's is its name at the time.
     pub(crate) fn fail_next(&self, op: Op, name_contains: &str, error: impl Into<Failure>) {
         let name_contains = name_contains.to_owned();
         self.arm(Fault { skip: 0, op: Some(op), name_contains, failure: error.into() });
@@ -142,7 +143,7 @@ impl SimFs {
         self.machine.lock().faults.clear();
     }
 
-    /// Runs `action` once, before the next [`Op::Create`], [`Op::Rename`] or [`Op::Sync`] on a path that contains
+    /// Runs `action` once, before the next [`Op::Create`], [`Op::Rename`], [`Op::Link`] or [`Op::Sync`] on a path that contains
     /// `name_contains`: what another thread does just then.
     pub(crate) fn before(
         &self,
@@ -313,6 +314,21 @@ impl Fs for SimFs {
         machine.disk.change_names(NameOp::Rename { from, to: to_owned, inode });
         machine.note(Op::Rename, to);
         Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.interrupt(Op::Link, to);
+        let mut machine = self.up()?;
+        machine.admit(Op::Link, to)?;
+        let inode = *machine.disk.volatile.get(from).ok_or(io::ErrorKind::NotFound)?;
+        machine.disk.link(to, inode)?;
+        machine.note(Op::Link, to);
+        Ok(())
+    }
+
+    /// There are no symbolic links on this disk, and no directories of their own.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        self.up().map(|_| path.to_owned())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

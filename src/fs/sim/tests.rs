@@ -99,6 +99,35 @@ fn names_are_certain_once_the_directory_is_synced() {
 }
 
 #[test]
+fn a_second_name_is_certain_once_its_own_directory_is_synced() {
+    let (fs, file) = with_file();
+    file.write_at(b"bytes", 0).unwrap();
+    file.sync().unwrap();
+    let other = Path::new("other/b");
+    fs.link(&path("a"), other).unwrap();
+    fs.sync_dir(Path::new("dir")).unwrap();
+    let bytes = Some(b"bytes".to_vec());
+    let outcomes =
+        |fs: &SimFs| SEEDS.map(|seed| fs.crash(seed).read(other)).collect::<BTreeSet<_>>();
+    assert_eq!(outcomes(&fs), [None, bytes.clone()].into());
+
+    let fs = fs.kill();
+    assert_eq!(fs.total_len(), 5, "it takes no room");
+    fs.sync_dir(Path::new("other")).unwrap();
+    assert_eq!(outcomes(&fs), [bytes.clone()].into());
+    // Either name goes without the other.
+    let fs = fs.kill();
+    fs.remove(&path("a")).unwrap();
+    fs.sync_dir(Path::new("dir")).unwrap();
+    assert_eq!(outcomes(&fs), [bytes].into());
+    let fs = fs.kill();
+    assert!(fs.open(&path("a")).is_err());
+    fs.fail_next(Op::Link, "again", 18);
+    assert_eq!(fs.link(other, &path("again")).unwrap_err().raw_os_error(), Some(18));
+    assert_eq!(fs.trace().last(), None);
+}
+
+#[test]
 fn a_failed_sync_drops_the_dirty_pages_that_reads_still_see() {
     let (fs, file) = with_file();
     file.write_at(b"lost", 0).unwrap();
@@ -226,6 +255,8 @@ fn names_are_taken_or_missing() {
     let kind = |result: io::Result<()>| result.unwrap_err().kind();
     assert_eq!(kind(fs.create(&path("a")).map(drop)), io::ErrorKind::AlreadyExists);
     assert_eq!(kind(fs.open(&path("b")).map(drop)), io::ErrorKind::NotFound);
+    assert_eq!(kind(fs.link(&path("b"), &path("c"))), io::ErrorKind::NotFound);
+    assert_eq!(kind(fs.link(&path("a"), &path("a"))), io::ErrorKind::AlreadyExists);
     assert_eq!(kind(fs.remove(&path("b"))), io::ErrorKind::NotFound);
     assert_eq!(kind(fs.rename(&path("b"), &path("a"))), io::ErrorKind::NotFound);
     assert_eq!(fs.list(Path::new("dir")).unwrap(), ["a"]);

@@ -1,0 +1,257 @@
+//! Backups: the sealed segments of a live store under second names in another directory, or copied.
+//!
+//! Sealed files never change, so a file that two stores name serves both.
+//!
+//! Invariants:
+//! - No compaction runs meanwhile, and nothing sealed is taken up: no listed file goes.
+//! - Whatever is interrupted, the destination's manifest lists files that are there as they were. New files come
+//!   under ids that it says are handed out, so that an opening takes them for leftovers; while
+//!   there is no manifest, the next one lies there half-written and keeps the files from being adopted.
+//! - Nothing is removed before the manifest that does not list it is durable.
+
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use crate::commit;
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::fs::{self, Fs, Lock};
+use crate::location::SegmentId;
+use crate::log::Log;
+use crate::manifest::{Manifest, SealedEntry};
+use crate::progress::{Progress, Teller};
+use crate::recover::{self, Files};
+use crate::segment::open_listed;
+
+/// What a backup did. See [`crate::Store::backup`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackupReport {
+    /// Data files of the backup.
+    pub segments: usize,
+    /// Bytes in them that count.
+    pub bytes: u64,
+    /// Of the files, those that an earlier backup had brought there.
+    pub unchanged: usize,
+    /// Those that were given a second name.
+    pub linked: usize,
+    /// Those that were copied.
+    pub copied: usize,
+    /// Data files that were removed from the destination.
+    pub removed: usize,
+}
+
+/// Backs up what the store holds now. Nobody compacts it meanwhile.
+pub(crate) fn backup(
+    log: &Log,
+    dest: &Path,
+    told: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<BackupReport> {
+    refuse_inside(log, dest)?;
+    let destination = Destination::open(&*log.fs, dest, &log.commits.current().seed)?;
+    let mut writer = log.writer()?;
+    log.seal_for_compaction(&mut writer)?;
+    let next = Manifest { tail: Vec::new(), ..log.commits.current() };
+    drop(writer);
+
+    destination.refuse_diverged(&next)?;
+    let mut teller = Teller::new(told);
+    teller.expect(next.sealed.iter().map(|entry| entry.len).sum());
+    destination.bring(&log.directory, next, &mut teller)
+}
+
+/// What is in the store's directory would become part of it, or be lost with it.
+fn refuse_inside(log: &Log, dest: &Path) -> Result<()> {
+    let resolve = |path: &Path| {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        log.fs.resolve(path)
+    };
+    let store = log.directory.path();
+    let resolved = resolve(store).map_err(Error::io("resolve", store))?;
+    // Of a directory that is not there yet, the nearest one above that is.
+    let nearest = dest.ancestors().find_map(|path| resolve(path).ok());
+    if nearest.is_some_and(|nearest| nearest.starts_with(&resolved)) {
+        let (path, store) = (dest.to_path_buf(), store.to_path_buf());
+        return Err(Error::BackupInside { path, store });
+    }
+    Ok(())
+}
+
+/// The directory to back up to.
+struct Destination<'a> {
+    fs: &'a dyn Fs,
+    directory: Directory,
+    files: Files,
+    /// The last backup.
+    previous: Option<Manifest>,
+    _lock: Box<dyn Lock>,
+}
+
+impl<'a> Destination<'a> {
+    /// Takes hold of a directory that is empty, or holds backups of the store with this seed.
+    fn open(fs: &'a dyn Fs, dest: &Path, seed: &[u8; 16]) -> Result<Self> {
+        fs.create_dir_all(dest).map_err(Error::io("make the directory", dest))?;
+        let directory = Directory::new(dest);
+        let lock = fs.lock(&directory.lock()).map_err(Error::io("lock", directory.lock()))?;
+        let _lock = lock.ok_or_else(|| Error::Locked { path: directory.lock() })?;
+        let files = Files::list(fs, &directory)?;
+        let is_ours = |manifest: &Manifest| manifest.seed == *seed;
+        let previous = match files.has_manifest {
+            true => Some(recover::read_manifest(fs, directory.manifest())?),
+            false => None,
+        };
+        let is_fit = match &previous {
+            Some(previous) => is_ours(previous),
+            None if files.data.is_empty() => true,
+            // Of a first backup that was interrupted, what was to be its manifest is there.
+            None => recover::read_manifest(fs, directory.manifest_temporary())
+                .is_ok_and(|begun| is_ours(&begun)),
+        };
+        let destination = Destination { fs, directory, files, previous, _lock };
+        if is_fit { Ok(destination) } else { Err(destination.not_a_backup()) }
+    }
+
+    fn not_a_backup(&self) -> Error {
+        Error::NotABackup { path: self.directory.path().to_path_buf() }
+    }
+
+    /// Refuses a backup in which another file has an id of the store's, or that holds what the
+    /// store has not written.
+    fn refuse_diverged(&self, next: &Manifest) -> Result<()> {
+        let Some(previous) = &self.previous else { return Ok(()) };
+        let is_another = |entry: &SealedEntry| {
+            find(next, entry.id).is_some_and(|other| !is_same_file(entry, other))
+        };
+        let diverged = previous.next_file_id > next.next_file_id
+            || previous.sealed.iter().any(is_another)
+            || !self.files.tail(previous).is_empty();
+        if diverged { Err(self.not_a_backup()) } else { Ok(()) }
+    }
+
+    /// Makes the directory hold the files of `next`, and them alone.
+    fn bring(
+        &self,
+        source: &Directory,
+        mut next: Manifest,
+        teller: &mut Teller<impl FnMut(Progress) -> ControlFlow<()>>,
+    ) -> Result<BackupReport> {
+        let half_written = self.directory.manifest_temporary();
+        let write = |path: &Path, manifest: &mut Manifest| {
+            commit::write_manifest(self.fs, &self.directory, path, manifest)
+        };
+        let install = || commit::install_manifest(self.fs, &self.directory, &half_written);
+        commit::sync_parent(self.fs, self.directory.path());
+        match &self.previous {
+            None => {
+                // In one step: one that is there already may be all that keeps files from being adopted.
+                let first = self.directory.first_manifest();
+                write(&first, &mut next)?;
+                let renamed = self.fs.rename(&first, &half_written);
+                renamed.map_err(Error::io("rename the new manifest to", &half_written))?;
+                commit::sync_dir(self.fs, &self.directory)?;
+            }
+            Some(previous) => {
+                let next_file_id = next.next_file_id;
+                write(&half_written, &mut Manifest { next_file_id, ..previous.clone() })?;
+                install()?;
+            }
+        }
+        let mut report = BackupReport::default();
+        for entry in &next.sealed {
+            self.bring_file(source, entry, teller, &mut report)?;
+            report.segments += 1;
+            report.bytes += entry.len;
+        }
+        if self.previous.is_some() {
+            write(&half_written, &mut next)?;
+        }
+        install()?;
+
+        // Oldest first, as everywhere.
+        let gone = self.files.data.iter().filter(|id| find(&next, **id).is_none());
+        for path in gone.map(|id| self.directory.data(*id)) {
+            report.removed += usize::from(self.remove(&path));
+        }
+        for path in &self.files.temporary {
+            self.remove(path);
+        }
+        Ok(report)
+    }
+
+    fn bring_file(
+        &self,
+        source: &Directory,
+        entry: &SealedEntry,
+        teller: &mut Teller<impl FnMut(Progress) -> ControlFlow<()>>,
+        report: &mut BackupReport,
+    ) -> Result<()> {
+        let (from, to) = (source.data(entry.id), self.directory.data(entry.id));
+        if self.has(entry, &to) {
+            report.unchanged += 1;
+            return teller.step(entry.len);
+        }
+        remove_stale(self.fs, &to)?;
+        match self.fs.link(&from, &to) {
+            Ok(()) => {
+                report.linked += 1;
+                return teller.step(entry.len);
+            }
+            Err(error) => {
+                // Another file system, or one without links. What copying cannot do either, it says.
+                tracing::debug!(from = %from.display(), to = %to.display(), %error, "copied, not linked");
+            }
+        }
+        let file = open_listed(self.fs, &from)?;
+        let half_written = self.directory.data_temporary(entry.id);
+        remove_stale(self.fs, &half_written)?;
+        let copy = self.fs.create(&half_written).map_err(Error::io("create", &*half_written))?;
+        let told = |bytes| teller.step(bytes);
+        fs::copy((&*file, &from), 0..entry.len, (&*copy, &half_written), told)?;
+        copy.sync().map_err(Error::io("sync", &*half_written))?;
+        if let Err(error) = copy.make_read_only() {
+            tracing::warn!(path = %to.display(), %error, "cannot clear a segment's write bits");
+        }
+        let renamed = self.fs.rename(&half_written, &to);
+        renamed.map_err(Error::io("rename a copied segment to", &*to))?;
+        report.copied += 1;
+        Ok(())
+    }
+
+    /// Whether an earlier backup has brought the file.
+    fn has(&self, entry: &SealedEntry, path: &Path) -> bool {
+        let listed = self.previous.as_ref().and_then(|previous| find(previous, entry.id));
+        let len = || self.fs.open(path).and_then(|file| file.len());
+        listed.is_some() && len().is_ok_and(|len| len >= entry.len)
+    }
+
+    /// Removes what does not count. Failing to is no error: the next backup tries again, or the next opening.
+    fn remove(&self, path: &Path) -> bool {
+        match self.fs.remove(path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot remove a leftover yet");
+                false
+            }
+        }
+    }
+}
+
+fn find(manifest: &Manifest, id: SegmentId) -> Option<&SealedEntry> {
+    let at = manifest.sealed.binary_search_by_key(&id, |entry| entry.id).ok()?;
+    manifest.sealed.get(at)
+}
+
+/// Whether both mean the same bytes. How many of them are dead plays no part.
+fn is_same_file(a: &SealedEntry, b: &SealedEntry) -> bool {
+    (a.len, a.records, a.checksum) == (b.len, b.records, b.checksum)
+}
+
+/// Removes what an earlier backup that died left under a name that is needed now.
+fn remove_stale(fs: &dyn Fs, path: &Path) -> Result<()> {
+    match fs.remove(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
