@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::commit;
-use crate::directory::Directory;
+use crate::directory::{Directory, remove_stale};
 use crate::error::{Error, Result};
 use crate::fs::{self, Fs, Lock};
 use crate::location::SegmentId;
@@ -23,6 +23,7 @@ use crate::manifest::{Manifest, SealedEntry};
 use crate::progress::{Progress, Teller};
 use crate::recover::{self, Files};
 use crate::segment::open_listed;
+use crate::store::Store;
 
 /// What a backup did. See [`crate::Store::backup`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,12 +43,59 @@ pub struct BackupReport {
     pub removed: usize,
 }
 
+impl Store {
+    /// Makes a store in the directory `dest` that holds what this one does when the call begins. Readers and
+    /// writers go on meanwhile; a compaction and a `close` wait for it, and it for them. Where the file
+    /// system can, files are given a second name there and take no room of their own; elsewhere they are
+    /// copied. Calls `told` from file to file and after each MiB that is copied; stops when that breaks.
+    ///
+    /// Done again with the same `dest`, it carries over what has come since and removes what a
+    /// compaction has made superfluous. That takes effect in one step: a crash, or an error, leaves the last
+    /// backup or the new one, and the next call goes on from there. Until the first one is done, `dest` cannot be opened
+    /// ([`Error::MissingManifest`]). When it has returned, the backup is durable.
+    ///
+    /// A backup is a store: open it, verify it, copy it elsewhere. What is written to it is lost with the next
+    /// backup into it, or makes that answer [`Error::NotABackup`]. It is no safeguard against a bad
+    /// disk: files that share their bytes share damage to them. Damage is carried over as it is and not
+    /// looked for; [`crate::verify()`] does.
+    ///
+    /// A call that finds something new seals the active segment; compaction joins segments that are small.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let dest = dir.path().join("backup");
+    /// # let store = zerocask::Store::open(dir.path().join("store"))?;
+    /// store.put("key", "value")?;
+    /// store.backup(&dest, |_| ControlFlow::Continue(()))?;
+    /// store.put("key", "newer")?;
+    /// let backup = zerocask::Store::open(&dest)?;
+    /// assert_eq!(backup.get("key")?.ok_or("it was put")?, "value");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotABackup`] if `dest` holds another store, or one that was written to;
+    /// [`Error::BackupInside`]; [`Error::Locked`] if `dest` is open; [`Error::Inconsistent`] if its manifest is damaged;
+    /// [`Error::Stopped`] if `told` breaks; [`Error::Io`]; [`Error::Poisoned`] and [`Error::Closed`] of this store.
+    pub fn backup(
+        &self,
+        dest: impl AsRef<Path>,
+        told: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<BackupReport> {
+        self.uncompacted(|log| backup(log, dest.as_ref(), told))
+    }
+}
+
 /// Backs up what the store holds now. Nobody compacts it meanwhile.
-pub(crate) fn backup(
+fn backup(
     log: &Log,
     dest: &Path,
     told: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<BackupReport> {
+    if log.is_closed() {
+        return Err(Error::Closed);
+    }
     refuse_inside(log, dest)?;
     let destination = Destination::open(&*log.fs, dest, &log.commits.current().seed)?;
     let mut writer = log.writer()?;
@@ -246,12 +294,4 @@ fn find(manifest: &Manifest, id: SegmentId) -> Option<&SealedEntry> {
 /// Whether both mean the same bytes. How many of them are dead plays no part.
 fn is_same_file(a: &SealedEntry, b: &SealedEntry) -> bool {
     (a.len, a.records, a.checksum) == (b.len, b.records, b.checksum)
-}
-
-/// Removes what an earlier backup that died left under a name that is needed now.
-fn remove_stale(fs: &dyn Fs, path: &Path) -> Result<()> {
-    match fs.remove(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
-        _ => Ok(()),
-    }
 }

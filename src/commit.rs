@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::directory::Directory;
+use crate::directory::{Directory, remove_stale};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::location::SegmentId;
@@ -178,12 +178,7 @@ pub(crate) fn sync_parent(fs: &dyn Fs, dir: &Path) {
 
 /// Writes a whole file anew, durable but for its name.
 fn write_file(fs: &dyn Fs, path: &Path, bytes: &[u8], poison: &Poison) -> Result<()> {
-    match fs.remove(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::io("remove the old", path)(error));
-        }
-        _ => {}
-    }
+    remove_stale(fs, path)?;
     let file = fs.create(path).map_err(Error::io("create", path))?;
     file.write_at(bytes, 0).map_err(Error::io("write", path))?;
     poison.attempt(|| file.sync().map_err(Error::io("sync", path)))

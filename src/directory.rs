@@ -14,6 +14,7 @@ const MANIFEST: &str = "MANIFEST";
 const KEYDIR: &str = "KEYDIR";
 const LOCK: &str = "LOCK";
 const TEMPORARY: &str = ".tmp";
+const DAMAGED: &str = "damaged";
 
 /// A store's directory, which knows what its files are called.
 #[derive(Clone)]
@@ -33,11 +34,18 @@ pub(crate) enum Name {
     Temporary,
     /// Only a store with a manifest has one of these.
     Companion,
-    /// Set aside by recovery.
-    Cut,
+    /// Set aside by recovery or repair.
+    SetAside,
     /// Would be a data file if it were spelt as the format spells it.
     Misspelt,
     Foreign,
+}
+
+/// The id with which a name begins, whatever it is the name of.
+pub(crate) fn leading_id(name: &OsStr) -> Option<SegmentId> {
+    let (stem, _) = name.to_str()?.split_once('.')?;
+    let digits = !stem.is_empty() && stem.bytes().all(|b| b.is_ascii_digit());
+    stem.parse().ok().filter(|_| digits).map(SegmentId::new)
 }
 
 impl Name {
@@ -63,9 +71,20 @@ impl Name {
             }
             ("data", _) if digits => Name::Misspelt,
             ("hint", _) if digits => Name::Companion,
-            ("cut", _) if digits => Name::Cut,
+            ("cut", _) if digits => Name::SetAside,
+            (DAMAGED, _) => Name::SetAside,
             _ => Name::Foreign,
         }
+    }
+}
+
+/// Removes what something that died may have left under a name that is needed now.
+pub(crate) fn remove_stale(fs: &dyn Fs, path: &Path) -> Result<()> {
+    match fs.remove(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path)(error))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -121,6 +140,20 @@ impl Directory {
         self.path.join(format!("{MANIFEST}.first"))
     }
 
+    /// Where repair keeps a file that is to go, if the `n` − 1 names before it are taken.
+    pub(crate) fn damaged(path: &Path, n: u32) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
+        name.push(if n == 1 { format!(".{DAMAGED}") } else { format!(".{n}.{DAMAGED}") });
+        PathBuf::from(name)
+    }
+
+    /// Where a file is written before it is renamed to its place.
+    pub(crate) fn temporary(path: &Path) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
+        name.push(TEMPORARY);
+        PathBuf::from(name)
+    }
+
     pub(crate) fn lock(&self) -> PathBuf {
         self.path.join(LOCK)
     }
@@ -142,6 +175,12 @@ mod tests {
         assert_eq!(parse("18446744073709551615.data"), Name::Misspelt);
         assert_eq!(parse("00000001.hint"), Name::Companion);
         assert_eq!(parse("00000001.data.tmp"), Name::Temporary);
+        assert_eq!(parse("00000001.cut"), Name::SetAside);
+        assert_eq!(parse("00000001.data.damaged"), Name::SetAside);
+        for n in [1, 2] {
+            let path = Directory::damaged(Path::new("MANIFEST"), n);
+            assert_eq!(Name::parse(path.as_os_str()), Name::SetAside, "{path:?}");
+        }
         for foreign in ["+0000001.data", "a.data", ".data", "data", "00000001.DATA", "x.hint"] {
             assert_eq!(parse(foreign), Name::Foreign, "{foreign}");
         }

@@ -52,7 +52,8 @@ pub enum Error {
     /// the record.
     #[error(
         "{}: corrupt record at offset {offset}: {damage}; \
-         put or delete the key to replace it, or restore the file from a backup", path.display()
+         put or delete the key to replace it, repair the store, or restore it from a backup",
+        path.display()
     )]
     Corrupt {
         /// The segment file.
@@ -64,7 +65,9 @@ pub enum Error {
     },
 
     /// The manifest, or a file that it lists, is not what it was when the manifest was written.
-    #[error("{}: {damage}; restore the whole directory from a backup", path.display())]
+    #[error(
+        "{}: {damage}; repair the store, or restore the whole directory from a backup", path.display()
+    )]
     Inconsistent {
         /// The manifest, or the segment file.
         path: PathBuf,
@@ -75,7 +78,7 @@ pub enum Error {
     /// A segment file that the manifest lists is not there.
     #[error(
         "{} is listed in the manifest but missing: restore it, or the whole directory, \
-         from a backup", path.display()
+         from a backup, or repair the store to go on without it", path.display()
     )]
     MissingSegment {
         /// The segment file.
@@ -85,8 +88,8 @@ pub enum Error {
     /// Segment files lie beside files that only a store with a manifest has, but the manifest is
     /// gone. Without it nobody can tell which of them are current.
     #[error(
-        "{} has no MANIFEST although {} shows that it had one: restore MANIFEST, \
-         or the whole directory, from a backup", dir.display(), witness.display()
+        "{} has no MANIFEST although {} shows that it had one: repair the store to make a new one, \
+         or restore the whole directory from a backup", dir.display(), witness.display()
     )]
     MissingManifest {
         /// The store's directory.

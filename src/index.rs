@@ -276,7 +276,7 @@ impl Index {
     }
 
     /// Shows what a copy of a segment has to hold, in the order of the log. The segment was found
-    /// sound but for bad records at these offsets; anything else that is bad is an error.
+    /// sound but for what is bad at these offsets; anything else that is bad is an error.
     pub(crate) fn carried(
         &self,
         slot: SegmentSlot,
@@ -290,7 +290,11 @@ impl Index {
             let (offset, frame) = match found {
                 Found::Record { offset, frame } => (offset, frame),
                 Found::Unapplied { .. } => return Ok(()),
-                Found::Bad { offset, .. } if bad.contains(&offset) => return Ok(()),
+                Found::Bad { offset, .. } | Found::Unreadable { offset, .. }
+                    if bad.contains(&offset) =>
+                {
+                    return Ok(());
+                }
                 // It has gone bad since it was looked at.
                 Found::Bad { offset, damage, .. } | Found::Unreadable { offset, damage } => {
                     return Err(segment.corrupt(offset, damage));

@@ -29,6 +29,7 @@ mod progress;
 mod reader;
 pub mod record;
 mod recover;
+mod repair;
 mod segment;
 mod stats;
 mod store;
@@ -49,6 +50,7 @@ pub use options::{Access, Durability, EmptyValues, Options, ReadMode, Recovery, 
 pub use progress::Progress;
 pub use reader::Reader;
 pub use recover::{Cut, DamagedRecord, RecoveryReport};
+pub use repair::{LostRecord, RepairReport, repair};
 pub use stats::Stats;
 pub use store::Store;
 pub use typed::{view, view_slice};

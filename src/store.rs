@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::backup::{self, BackupReport};
 use crate::batch::Batch;
 use crate::clock::{Clock, SystemTimeSource, TimeSource};
 use crate::compact::{self, CompactionReport};
@@ -87,7 +86,8 @@ impl Store {
     /// [`Error::Locked`] if the store is open already, here or in another process; [`Error::Inconsistent`],
     /// [`Error::MissingSegment`] and [`Error::MissingManifest`] if the directory is not as it was left;
     /// [`Error::Unsupported`] if a newer version wrote it; [`Error::NotRegularFile`] if a link, say, stands
-    /// where a file should; [`Error::Io`]. Nothing is lost by an opening that fails.
+    /// where a file should; [`Error::Io`]. Nothing is lost by an opening that fails;
+    /// [`crate::repair()`] mends what can be mended.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         Options::new().open(dir)
     }
@@ -291,51 +291,7 @@ impl Store {
     /// [`Error::Io`] and [`Error::Corrupt`], after which the store is as before; [`Error::Poisoned`];
     /// [`Error::Closed`].
     pub fn compact(&self) -> Result<CompactionReport> {
-        let _one_at_a_time = self.inner.compaction.lock();
-        compact::run(&self.inner.log)
-    }
-
-    /// Makes a store in the directory `dest` that holds what this one does when the call begins. Readers and
-    /// writers go on meanwhile; a compaction and a `close` wait for it, and it for them. Where the file
-    /// system can, files are given a second name there and take no room of their own; elsewhere they are
-    /// copied. Calls `told` from file to file and after each MiB that is copied; stops when that breaks.
-    ///
-    /// Done again with the same `dest`, it carries over what has come since and removes what a
-    /// compaction has made superfluous. That takes effect in one step: a crash, or an error, leaves the last
-    /// backup or the new one, and the next call goes on from there. Until the first one is done, `dest` cannot be opened
-    /// ([`Error::MissingManifest`]). When it has returned, the backup is durable.
-    ///
-    /// A backup is a store: open it, verify it, copy it elsewhere. What is written to it is lost with the next
-    /// backup into it, or makes that answer [`Error::NotABackup`]. It is no safeguard against a bad
-    /// disk: files that share their bytes share damage to them. Damage is carried over as it is and not
-    /// looked for; [`crate::verify()`] does.
-    ///
-    /// A call that finds something new seals the active segment; compaction joins segments that are small.
-    ///
-    /// ```
-    /// use std::ops::ControlFlow;
-    /// # let dir = tempfile::tempdir()?;
-    /// # let dest = dir.path().join("backup");
-    /// # let store = zerocask::Store::open(dir.path().join("store"))?;
-    /// store.put("key", "value")?;
-    /// store.backup(&dest, |_| ControlFlow::Continue(()))?;
-    /// store.put("key", "newer")?;
-    /// let backup = zerocask::Store::open(&dest)?;
-    /// assert_eq!(backup.get("key")?.ok_or("it was put")?, "value");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::NotABackup`] if `dest` holds another store, or one that was written to;
-    /// [`Error::BackupInside`]; [`Error::Locked`] if `dest` is open; [`Error::Inconsistent`] if its manifest is damaged;
-    /// [`Error::Stopped`] if `told` breaks; [`Error::Io`]; [`Error::Poisoned`] and [`Error::Closed`] of this store.
-    pub fn backup(
-        &self,
-        dest: impl AsRef<Path>,
-        told: impl FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<BackupReport> {
-        let _no_compaction = self.inner.compaction.lock();
-        backup::backup(self.inner.open_log()?, dest.as_ref(), told)
+        self.uncompacted(compact::run)
     }
 
     /// Hands everything written so far to the operating system: it survives the end of this process.
@@ -414,6 +370,12 @@ impl Store {
 }
 
 impl Store {
+    /// Does something during which no compaction may run: another one, or a backup.
+    pub(crate) fn uncompacted<T>(&self, act: impl FnOnce(&Log) -> Result<T>) -> Result<T> {
+        let _one_at_a_time = self.inner.compaction.lock();
+        act(&self.inner.log)
+    }
+
     #[inline(always)]
     pub(crate) fn index(&self) -> &Index {
         self.inner.index()

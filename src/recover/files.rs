@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::directory::{Directory, Name};
+use crate::directory::{self, Directory, Name};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::location::SegmentId;
@@ -13,6 +13,8 @@ pub(crate) struct Files {
     pub(crate) has_manifest: bool,
     /// Ascending.
     pub(crate) data: Vec<SegmentId>,
+    /// The highest id in any name of the store's.
+    highest: Option<SegmentId>,
     /// Half-written ones, to be removed.
     pub(crate) temporary: Vec<PathBuf>,
     /// Kept for a person to look at.
@@ -29,7 +31,11 @@ impl Files {
         let names = fs.list(directory.path()).map_err(Error::io("list", directory.path()))?;
         for name in names {
             let path = directory.path().join(&name);
-            match Name::parse(&name) {
+            let meaning = Name::parse(&name);
+            if !matches!(meaning, Name::Foreign | Name::Misspelt) {
+                files.highest = files.highest.max(directory::leading_id(&name));
+            }
+            match meaning {
                 Name::Manifest => files.has_manifest = true,
                 Name::Data(id) => files.data.push(id),
                 Name::FirstManifest => files.temporary.push(path),
@@ -42,7 +48,7 @@ impl Files {
                     tracing::warn!(path = %path.display(), "not spelt as a segment: left alone");
                     files.foreign.push(path);
                 }
-                Name::Cut => files.set_aside.push(path),
+                Name::SetAside => files.set_aside.push(path),
                 Name::Foreign => files.foreign.push(path),
                 Name::Lock => {}
             }
@@ -52,6 +58,11 @@ impl Files {
             paths.sort_unstable();
         }
         Ok(files)
+    }
+
+    /// An id that no file has or had, as far as their names tell.
+    pub(crate) fn next_id(&self) -> Option<SegmentId> {
+        self.highest.map_or(Some(SegmentId::FIRST), |highest| highest.checked_add(1))
     }
 
     /// Refuses data files whose manifest is lost: nobody can tell which of them are current.

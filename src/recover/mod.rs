@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub use report::{Cut, DamagedRecord, RecoveryReport};
 
 use crate::commit::{self, Commits};
-use crate::directory::Directory;
+use crate::directory::{Directory, remove_stale};
 use crate::error::{Damage, Error, Result};
 use crate::fs::{self, File, Fs, Reading, Whole};
 use crate::index::Index;
@@ -33,6 +33,7 @@ use crate::segment::scan::{self, Ending, Found, Rules, Summary};
 use crate::segment::{Segment, open_listed};
 pub(crate) use files::Files;
 use tail::Tail;
+pub(crate) use tail::seal_copy;
 
 pub(crate) struct Recovered {
     pub(crate) commits: Commits,
@@ -48,45 +49,42 @@ pub(crate) fn recover(
     hash_mask: u64,
 ) -> Result<Recovered> {
     let files = Files::list(&**fs, directory)?;
-    let manifest = match files.has_manifest {
-        true => read_manifest(&**fs, directory.manifest())?,
-        false => {
-            files.check_bare(directory)?;
-            new_manifest(&files.data, directory)?
-        }
-    };
-    let hasher = KeyHasher::new(&manifest.seed, hash_mask);
-    let mut recovering = Recovering {
-        fs: &**fs,
-        directory,
-        strict: options.recovery == Recovery::Strict,
-        segment_size: options.segment_size,
-        reading: Reading::new(options),
-        index: Index::new(directory.clone(), hasher, options.verify),
-        report: RecoveryReport::default(),
-    };
-    let commits = |manifest| Commits::new(Arc::clone(fs), directory.clone(), manifest);
-    let commits = if files.has_manifest {
-        recovering.index_listed(&manifest.sealed)?;
-        let tail = Tail::open(&recovering, &files.tail(&manifest))?;
-        // Everything listed has been found. What is left over goes before anything is written, which
-        // may need its space; oldest first, so that nothing stands without what supersedes it.
-        // The manifest that made orphans of them may have been renamed and be durable no more than they.
-        let orphans = files.orphans(&manifest);
-        if !orphans.is_empty() {
-            fs.sync_dir(directory.path())
-                .map_err(Error::io("sync the directory", directory.path()))?;
-        }
-        orphans.iter().for_each(|&id| recovering.remove(&directory.data(id)));
-        files.temporary.iter().for_each(|path| recovering.remove(path));
-        let commits = commits(manifest);
-        recovering.settle_tail(&commits, &tail)?;
-        commits
-    } else {
-        let commits = commits(recovering.adopt(manifest, &files.data)?);
-        files.temporary.iter().for_each(|path| recovering.remove(path));
-        commits
-    };
+    if !files.has_manifest {
+        files.check_bare(directory)?;
+        return adopt(fs, directory, &files, options, hash_mask);
+    }
+    let manifest = read_manifest(&**fs, directory.manifest())?;
+    let mut recovering = Recovering::new(&**fs, directory, options, hash_mask, &manifest);
+    recovering.index_listed(&manifest.sealed)?;
+    let tail = Tail::open(&recovering, &files.tail(&manifest))?;
+    // Everything listed has been found. What is left over goes before anything is written, which
+    // may need its space; oldest first, so that nothing stands without what supersedes it.
+    // The manifest that made orphans of them may have been renamed and be durable no more than they.
+    let orphans = files.orphans(&manifest);
+    if !orphans.is_empty() {
+        commit::sync_dir(&**fs, directory)?;
+    }
+    orphans.iter().for_each(|&id| recovering.remove(&directory.data(id)));
+    files.temporary.iter().for_each(|path| recovering.remove(path));
+    let commits = Commits::new(Arc::clone(fs), directory.clone(), manifest);
+    recovering.settle_tail(&commits, &tail)?;
+    Ok(Recovered { commits, index: recovering.index, report: recovering.report })
+}
+
+/// Makes a store of all data files that the directory holds, in the order of their ids, whatever became
+/// of its manifest. An empty directory becomes a new store.
+pub(crate) fn adopt(
+    fs: &Arc<dyn Fs>,
+    directory: &Directory,
+    files: &Files,
+    options: &Options,
+    hash_mask: u64,
+) -> Result<Recovered> {
+    let manifest = new_manifest(files, directory)?;
+    let mut recovering = Recovering::new(&**fs, directory, options, hash_mask, &manifest);
+    let manifest = recovering.adopt(manifest, &files.data)?;
+    files.temporary.iter().for_each(|path| recovering.remove(path));
+    let commits = Commits::new(Arc::clone(fs), directory.clone(), manifest);
     Ok(Recovered { commits, index: recovering.index, report: recovering.report })
 }
 
@@ -111,9 +109,8 @@ pub(crate) fn read_manifest(fs: &dyn Fs, path: PathBuf) -> Result<Manifest> {
 }
 
 /// The manifest to begin with where there is none: of a new store, or of bare data files.
-fn new_manifest(data: &[SegmentId], directory: &Directory) -> Result<Manifest> {
-    let next = data.last().map_or(Some(SegmentId::FIRST), |last| last.checked_add(1));
-    let next_file_id = next.ok_or_else(|| directory.too_many_segments())?;
+fn new_manifest(files: &Files, directory: &Directory) -> Result<Manifest> {
+    let next_file_id = files.next_id().ok_or_else(|| directory.too_many_segments())?;
     let seed = commit::random_seed(directory)?;
     Ok(Manifest { seed, nonce: 0, next_file_id, sealed: Vec::new(), tail: Vec::new() })
 }
@@ -126,6 +123,27 @@ struct Recovering<'a> {
     reading: Reading,
     index: Index,
     report: RecoveryReport,
+}
+
+impl<'a> Recovering<'a> {
+    fn new(
+        fs: &'a dyn Fs,
+        directory: &'a Directory,
+        options: &Options,
+        hash_mask: u64,
+        manifest: &Manifest,
+    ) -> Self {
+        let hasher = KeyHasher::new(&manifest.seed, hash_mask);
+        Recovering {
+            fs,
+            directory,
+            strict: options.recovery == Recovery::Strict,
+            segment_size: options.segment_size,
+            reading: Reading::new(options),
+            index: Index::new(directory.clone(), hasher, options.verify),
+            report: RecoveryReport::default(),
+        }
+    }
 }
 
 impl Recovering<'_> {
@@ -287,7 +305,7 @@ impl Recovering<'_> {
             return Ok(());
         }
         let set_aside = self.directory.cut(id);
-        self.remove_stale(&set_aside)?;
+        remove_stale(self.fs, &set_aside)?;
         let cut = self.fs.create(&set_aside).map_err(Error::io("create", &set_aside))?;
         fs::copy((file, path), summary.end..len, (&*cut, &set_aside), |_| Ok(()))?;
         cut.sync().map_err(Error::io("sync", &set_aside))?;
@@ -303,16 +321,6 @@ impl Recovering<'_> {
         );
         self.report.cuts.push(cut);
         Ok(())
-    }
-
-    /// Removes what an earlier opening that died left under a name that is needed now.
-    fn remove_stale(&self, path: &Path) -> Result<()> {
-        match self.fs.remove(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("remove", path)(error))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Removes a file that does not count. Failing to is no error: it is tried again at each opening.

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use super::{Recovering, check_listed};
 use crate::commit::{self, Commits};
+use crate::directory::{Directory, remove_stale};
 use crate::error::{Damage, Error, Result};
-use crate::fs::{File, Whole};
+use crate::fs::{File, Fs, Reading, Whole};
 use crate::index::TAKE_UP_BELOW;
 use crate::location::{SegmentId, SegmentSlot};
 use crate::manifest::SealedEntry;
@@ -114,7 +115,7 @@ impl Recovering<'_> {
             self.copy_small(*slot, segment, tail, &mut copy)?;
         }
         self.copy_tail(tail, &mut copy)?;
-        let copy = self.seal_copy(copy)?;
+        let copy = seal_copy(self.fs, self.directory, self.reading, copy)?;
         let small_id = small.as_ref().map(|(_, segment)| segment.id());
         commits.commit(|manifest| {
             manifest.sealed.retain(|entry| Some(entry.id) != small_id);
@@ -183,30 +184,35 @@ impl Recovering<'_> {
         }
         Ok(())
     }
+}
 
-    /// Makes the copy durable under its name; `None` if it is empty.
-    fn seal_copy(&self, mut copy: Active) -> Result<Option<(SealedEntry, Segment)>> {
-        let (temporary, path) = (Arc::clone(copy.path()), self.directory.data(copy.id()));
-        if copy.len() == 0 {
-            self.remove_stale(&temporary)?;
-            return Ok(None);
-        }
-        copy.finish()?;
-        copy.sync()?;
-        let renamed = self.fs.rename(&temporary, &path);
-        renamed.map_err(Error::io("rename a recovered segment to", &*path))?;
-        let entry = copy.entry();
-        copy.seal(&path)?;
-        // Read as any listed segment is, while what it was copied from is still there.
-        let segment = Segment::open(self.fs, &path, entry.id, entry.len, self.reading)?;
-        let bytes = segment.read_all()?;
-        let summary = scan::walk(&bytes, Rules::Sealed, |found| match found {
-            Found::Record { .. } | Found::Unapplied { .. } => Ok(()),
-            Found::Bad { offset, damage, .. } | Found::Unreadable { offset, damage } => {
-                Err(segment.corrupt(offset, damage))
-            }
-        })?;
-        check_listed(&path, &entry, summary)?;
-        Ok(Some((entry, segment)))
+/// Makes a copy of records durable under its name; `None` if it is empty. Only a manifest makes it count.
+pub(crate) fn seal_copy(
+    fs: &dyn Fs,
+    directory: &Directory,
+    reading: Reading,
+    mut copy: Active,
+) -> Result<Option<(SealedEntry, Segment)>> {
+    let (temporary, path) = (Arc::clone(copy.path()), directory.data(copy.id()));
+    if copy.len() == 0 {
+        remove_stale(fs, &temporary)?;
+        return Ok(None);
     }
+    copy.finish()?;
+    copy.sync()?;
+    let renamed = fs.rename(&temporary, &path);
+    renamed.map_err(Error::io("rename a recovered segment to", &*path))?;
+    let entry = copy.entry();
+    copy.seal(&path)?;
+    // Read as any listed segment is, while what it was copied from is still there.
+    let segment = Segment::open(fs, &path, entry.id, entry.len, reading)?;
+    let bytes = segment.read_all()?;
+    let summary = scan::walk(&bytes, Rules::Sealed, |found| match found {
+        Found::Record { .. } | Found::Unapplied { .. } => Ok(()),
+        Found::Bad { offset, damage, .. } | Found::Unreadable { offset, damage } => {
+            Err(segment.corrupt(offset, damage))
+        }
+    })?;
+    check_listed(&path, &entry, summary)?;
+    Ok(Some((entry, segment)))
 }

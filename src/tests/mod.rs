@@ -9,6 +9,7 @@ mod hazards;
 mod model;
 mod reader;
 mod reading;
+mod repair;
 mod rules;
 mod support;
 mod verify;

@@ -21,7 +21,8 @@ use crate::options::Options;
 use crate::progress::{Progress, Teller};
 use crate::recover::{self, Files};
 use crate::segment::scan::{self, Ending, Rules};
-use segments::{Checked, Job};
+pub(crate) use segments::Checked;
+use segments::Job;
 
 /// Looks through the store in `dir`: checks the manifest, that every file that it lists is there and is
 /// the one that it means, and every record's checksum. Several files are looked through at a time, as
@@ -68,7 +69,7 @@ pub(crate) fn verify_on(
 ) -> Result<VerifyReport> {
     let directory = Directory::new(dir);
     let _lock = lock_if_possible(fs, &directory)?;
-    examine(fs, &directory, reading, &mut Teller::new(told))
+    Ok(examine(fs, &directory, reading, &mut Teller::new(told))?.report)
 }
 
 /// A lock file that is not there is not made: that would change the directory.
@@ -87,13 +88,23 @@ fn lock_if_possible(fs: &dyn Fs, directory: &Directory) -> Result<Option<Box<dyn
     }
 }
 
+/// A directory that was looked through.
+pub(crate) struct Examined {
+    pub(crate) files: Files,
+    /// `None` if it is not there, or damaged.
+    pub(crate) manifest: Option<Manifest>,
+    /// The data files that count, in the order of the log.
+    pub(crate) checked: Vec<Checked>,
+    pub(crate) report: VerifyReport,
+}
+
 /// Looks through a directory that nobody writes to meanwhile.
 pub(crate) fn examine(
     fs: &dyn Fs,
     directory: &Directory,
     reading: Reading,
     teller: &mut Teller<impl FnMut(Progress) -> ControlFlow<()>>,
-) -> Result<VerifyReport> {
+) -> Result<Examined> {
     if !directory.holds_store(fs)? {
         return Err(Error::NotFound { path: directory.path().to_path_buf() });
     }
@@ -123,7 +134,7 @@ pub(crate) fn examine(
     }
     report.set_aside.clone_from(&files.set_aside);
     report.foreign.clone_from(&files.foreign);
-    Ok(report)
+    Ok(Examined { files, manifest, checked, report })
 }
 
 fn read_manifest(

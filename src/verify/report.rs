@@ -27,7 +27,7 @@ pub struct VerifyReport {
     pub torn: Vec<Torn>,
     /// Files that no longer count, or never did. The next opening removes them.
     pub leftovers: Vec<PathBuf>,
-    /// Files that recovery or [`crate::verify()`] set aside, for a person to look at.
+    /// Files that recovery or [`crate::repair()`] set aside, for a person to look at.
     pub set_aside: Vec<PathBuf>,
     /// Files that are none of the store's.
     pub foreign: Vec<PathBuf>,

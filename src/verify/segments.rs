@@ -78,7 +78,11 @@ impl Checked {
     pub(crate) fn faults(&self) -> impl Iterator<Item = Fault> {
         let unlike = self.unlike.map(|damage| (0, damage));
         let all = unlike.into_iter().chain(self.bad.iter().copied());
-        all.map(|(offset, damage)| Fault { path: self.path.to_path_buf(), offset, damage })
+        all.map(|(offset, damage)| self.fault(offset, damage))
+    }
+
+    pub(crate) fn fault(&self, offset: u64, damage: Damage) -> Fault {
+        Fault { path: self.path.to_path_buf(), offset, damage }
     }
 }
 

@@ -290,6 +290,7 @@ fn only_put_makes_a_missing_store() {
         &["stats"],
         &["compact"],
         &["verify"],
+        &["repair"],
         &["backup", "x"],
     ];
     for args in commands {
@@ -342,8 +343,8 @@ fn help_and_version_are_answers_and_no_errors() {
     let dir = tempdir().unwrap();
     let help = ok_text(dir.path(), &["--help"]);
     for word in [
-        "put", "get", "delete", "compact", "stats", "list", "verify", "backup", "--dir", "--debug",
-        "./data",
+        "put", "get", "delete", "compact", "stats", "list", "verify", "repair", "backup", "--dir",
+        "--debug", "./data",
     ] {
         assert!(help.contains(word), "{word}: {help}");
     }

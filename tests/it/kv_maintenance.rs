@@ -1,4 +1,4 @@
-//! `kv verify` and `kv backup` as a person or a script uses them.
+//! `kv verify`, `kv repair` and `kv backup` as a person or a script uses them.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -30,7 +30,13 @@ fn flip(path: &Path, byte: usize) {
 
 /// The exit code 1, nothing on stderr, and the lines of stdout.
 fn damaged(output: &Output) -> Vec<String> {
-    assert_eq!((output.status.code(), stderr(output)), (Some(1), String::new()));
+    assert_eq!(stderr(output), "");
+    damaged_with_warnings(output)
+}
+
+/// The exit code 1 and the lines of stdout.
+fn damaged_with_warnings(output: &Output) -> Vec<String> {
+    assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stdout.clone()).unwrap().lines().map(str::to_owned).collect()
 }
 
@@ -86,7 +92,7 @@ fn backup_makes_a_store_and_says_what_it_took() {
         ["segments 3".to_owned(), format!("bytes {bytes}"), "unchanged 0".to_owned()]
     );
     assert_eq!(lines.len(), 6);
-    assert_eq!(ok(&dest, &["get", "b"]), vec![1; BIG]);
+    assert!(ok(&dest, &["get", "b"]) == vec![1; BIG]);
     ok(dir.path(), &["delete", "b"]);
     let second = ok_text(dir.path(), &args);
     assert!(second.starts_with("segments 4\n") && second.contains("\nunchanged 3\n"), "{second}");
@@ -98,4 +104,50 @@ fn backup_makes_a_store_and_says_what_it_took() {
     let other = three_big_values();
     let line = failed(&kv(other.path(), &args));
     assert!(line.contains("holds no backup of this store"), "{line}");
+}
+
+#[test]
+fn repair_leaves_a_sound_store_alone_and_says_so() {
+    let dir = three_big_values();
+    assert_eq!(ok_text(dir.path(), &["repair"]), "faults 0\nsalvaged_records 0\n");
+    assert_eq!(data_files(dir.path()).len(), 3);
+}
+
+#[test]
+fn repair_says_what_it_saved_and_exits_with_1_if_that_is_not_all() {
+    let dir = three_big_values();
+    // A second value of `a`, beside another, so that there is something to save.
+    {
+        let store = open(dir.path()).unwrap();
+        store.put("a", vec![7; BIG]).unwrap();
+        store.put("d", vec![8; BIG]).unwrap();
+        store.close().unwrap();
+    }
+    let path = data_files(dir.path()).pop().unwrap();
+    flip(&path, BIG / 2);
+    let lines = damaged_with_warnings(&kv(dir.path(), &["repair"]));
+    assert_eq!(lines[..2], ["faults 1", "salvaged_records 1"]);
+    assert!(lines[2].starts_with("damage ") && lines[2].contains(path.to_str().unwrap()));
+    let stale = "offset 0: key \"a\" has an older value now";
+    assert!(lines[3].starts_with("stale ") && lines[3].ends_with(stale), "{lines:?}");
+    assert_eq!(lines[4], format!("set_aside {}.damaged", path.display()));
+    assert_eq!(lines.len(), 5);
+    assert!(ok(dir.path(), &["get", "a"]) == vec![0; BIG]);
+    assert!(ok(dir.path(), &["get", "d"]) == vec![8; BIG]);
+    let text = ok_text(dir.path(), &["verify"]);
+    assert!(text.contains("\nset_aside "), "{text}");
+    assert_eq!(ok_text(dir.path(), &["repair"]), "faults 0\nsalvaged_records 0\n");
+}
+
+#[test]
+fn repair_of_a_lost_manifest_saves_everything_and_exits_with_0() {
+    let dir = three_big_values();
+    fs::write(dir.path().join("MANIFEST"), "not what it was").unwrap();
+    assert!(failed(&kv(dir.path(), &["get", "a"])).contains("MANIFEST"));
+    let output = kv(dir.path(), &["repair"]);
+    assert_eq!(output.status.code(), Some(0));
+    for (n, key) in ["a", "b", "c"].into_iter().enumerate() {
+        assert!(ok(dir.path(), &["get", key]) == vec![n as u8; BIG]);
+    }
+    assert!(dir.path().join("MANIFEST.damaged").exists());
 }

@@ -62,6 +62,13 @@ pub(crate) enum Command {
         /// A directory that is empty, missing, or holds backups of this store.
         dest: PathBuf,
     },
+    /// Mend a damaged store that nobody has open, as far as it can be.
+    ///
+    /// Copies every record that counts out of damaged files, which it renames to `….damaged`, and makes a manifest
+    /// where there is none. Does nothing to a store without damage. Writes what it found and did, one
+    /// `name value` a line. Exits 1 if something could not be saved: lines that begin with `stale` (the key has an
+    /// older value now), `lost` (it has none), or `gone` (nobody knows which keys).
+    Repair,
     /// Check every record and file of a store that nobody has open, and change nothing.
     ///
     /// Writes figures and findings, one `name value` a line. Exits 1 if there is damage (lines that

@@ -33,6 +33,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Outcome> {
         Command::Stats => on_existing(&cli.dir, stats),
         Command::List => on_existing(&cli.dir, list),
         Command::Backup { dest } => on_existing(&cli.dir, |store| maintenance::backup(store, dest)),
+        Command::Repair => maintenance::repair(&cli.dir),
         Command::Verify => maintenance::verify(&cli.dir),
     }
 }

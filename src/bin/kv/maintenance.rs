@@ -44,6 +44,21 @@ pub(crate) fn backup(store: &Store, dest: &Path) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+pub(crate) fn repair(dir: &Path) -> Result<Outcome> {
+    let report = with_bar("repairing", |told| zerocask::repair(dir, told))?;
+    let mut lines = Lines::default();
+    lines.add("faults", report.damage.len());
+    lines.add("salvaged_records", report.salvaged_records);
+    lines.add_all("damage", &report.damage);
+    for lost in &report.lost {
+        lines.add(if lost.stale { "stale" } else { "lost" }, lost);
+    }
+    lines.add_all("gone", &report.gone);
+    lines.add_all("set_aside", report.set_aside.iter().map(|path| path.display()));
+    lines.print()?;
+    Ok(if report.is_whole() { Outcome::Done } else { Outcome::Damaged })
+}
+
 pub(crate) fn verify(dir: &Path) -> Result<Outcome> {
     let report = with_bar("verifying", |told| zerocask::verify(dir, told))?;
     let mut lines = Lines::default();
