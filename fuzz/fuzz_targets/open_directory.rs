@@ -2,17 +2,19 @@
 //!
 //! Nothing panics or hangs. An opening that fails loses no data file; one that succeeds shows the
 //! same contents the next time. Puts, deletes, a compaction, closing and reopening change what they
-//! should and nothing else.
+//! should and nothing else. Verifying finds damage where a strict opening refuses, and changes nothing; after a
+//! repair a strict opening refuses nothing any more, and what could be read before is there.
 
 #![no_main]
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use tempfile::TempDir;
-use zerocask::{Durability, EmptyValues, Options, Recovery, Store, Verify};
+use zerocask::{Durability, EmptyValues, Error, Options, Recovery, Store, Verify};
 use zerocask_fuzz::Files;
 
 /// Where files are in memory, if there is such a place.
@@ -29,6 +31,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         assert_eq!(Some(strict), lenient.as_ref(), "what Strict opens, Lenient opens alike");
         assert_eq!(strict.corrupt, 0, "Strict opens nothing that is damaged");
     }
+    mend(&files, &options(bits), lenient.as_ref(), strict.is_some());
     Corpus::Keep
 });
 
@@ -114,6 +117,43 @@ fn run(files: &Files, options: &Options, input: &[u8]) -> Option<Contents> {
     assert_eq!(check(&store, &model), before, "closing and reopening changes nothing");
     drop(store);
     Some(found)
+}
+
+/// Verifies and repairs a fresh copy of the files.
+fn mend(files: &Files, options: &Options, lenient: Option<&Contents>, is_sound: bool) {
+    let dir = fresh_dir();
+    files.write_to(dir.path());
+    let verified = zerocask::verify(dir.path(), |_| ControlFlow::Continue(()));
+    for (name, content) in files.data() {
+        assert_eq!(fs::read(dir.path().join(name)).unwrap(), content);
+    }
+    let verified = match verified {
+        Ok(report) => report,
+        Err(Error::NotFound { .. } | Error::Unsupported { .. }) => return,
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(verified.is_clean(), is_sound, "{verified}");
+    let repaired = match zerocask::repair(dir.path(), |_| ControlFlow::Continue(())) {
+        Ok(report) => report,
+        Err(Error::Unsupported { .. }) => return,
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(repaired.damage, verified.damage);
+    let store = options.clone().recovery(Recovery::Strict).open(dir.path()).unwrap();
+    let contents = Contents::of(&store);
+    assert_eq!(contents.corrupt, 0);
+    let Some(lenient) = lenient else { return };
+    if repaired.is_whole() {
+        assert_eq!(&contents, lenient, "{repaired}");
+    }
+    for (key, value) in &lenient.values {
+        if value.is_some() {
+            assert_eq!(contents.values.get(key), Some(value), "{key:?}, {repaired}");
+        }
+    }
+    drop(store);
+    let again = zerocask::repair(dir.path(), |_| ControlFlow::Continue(())).unwrap();
+    assert!(again.is_clean(), "{again}");
 }
 
 /// Puts and deletes old keys and new ones, as the bytes say. Answers what should be there then.

@@ -126,10 +126,11 @@ pub(super) fn check_all(
     let mut answers: Vec<_> = jobs.iter().map(|_| None).collect();
     let told = thread::scope(|scope| {
         let (sender, messages) = mpsc::channel();
-        for _ in 0..threads {
+        let start = |_| {
             let (sender, next, stop) = (sender.clone(), &next, &stop);
-            scope.spawn(move || work(fs, jobs, reading, next, stop, &sender));
-        }
+            scope.spawn(move || work(fs, jobs, reading, next, stop, &sender))
+        };
+        let threads: Vec<_> = (0..threads).map(start).collect();
         drop(sender);
         let told = messages.into_iter().try_for_each(|message| match message {
             Message::Read(bytes) => teller.step(bytes),
@@ -139,6 +140,10 @@ pub(super) fn check_all(
             }
         });
         stop.store(true, Ordering::Relaxed);
+        // A scope waits for their work alone, and who looks for leaks then takes what they still hold for one.
+        for thread in threads {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
         told
     });
     told?;
