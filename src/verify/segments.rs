@@ -1,7 +1,7 @@
 //! Data files looked through, several at a time.
 //!
 //! A file is read in steps, so that bytes that the system cannot read are met as an error, and then
-//! walked record by record. It is mapped, so that what this takes of memory the system may take back.
+//! walked record by record. Holes are not read. It is mapped, so that what this takes of memory the system may take back.
 
 use std::io::ErrorKind;
 use std::num::NonZero;
@@ -180,7 +180,7 @@ fn check(
     fs: &dyn Fs,
     job: &Job,
     reading: Reading,
-    mut told: impl FnMut(u64) -> ControlFlow<()>,
+    told: impl FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Checked> {
     let mut checked = Checked {
         path: Arc::clone(&job.path),
@@ -199,24 +199,11 @@ fn check(
         return Ok(checked);
     };
     let view = View::open(&file, &job.path, job.len(), reading)?;
-    let (mut read, mut steps) = (0, 0);
-    // Holes need no reading.
-    for part in fs::data(&*file, 0..job.len()) {
-        read = part.start;
-        let warmed = view.warm(part, |step| {
-            read += step;
-            steps += step;
-            told(step)
-        });
-        match warmed {
-            Ok(ControlFlow::Continue(())) => {}
-            // Nobody asks for the answer any more.
-            Ok(ControlFlow::Break(())) => return Ok(checked),
-            Err(error) => return checked.unread(read, error),
-        }
-    }
-    if steps < job.len() && told(job.len() - steps).is_break() {
-        return Ok(checked);
+    match read(&view, &*file, job.len(), told) {
+        Ok(ControlFlow::Continue(())) => {}
+        // Nobody asks for the answer any more.
+        Ok(ControlFlow::Break(())) => return Ok(checked),
+        Err((offset, error)) => return checked.unread(offset, error),
     }
     let bytes = match job.rules {
         Rules::Sealed => view.whole(),
@@ -224,7 +211,7 @@ fn check(
     };
     let bytes = match bytes {
         Ok(bytes) => bytes,
-        Err(error) => return checked.unread(read, error),
+        Err(error) => return checked.unread(0, error),
     };
     let summary = scan::walk(&bytes, job.rules, |found| {
         match found {
@@ -241,6 +228,27 @@ fn check(
         checked.unlike = summary.check(listed.records, listed.checksum).err();
     }
     Ok(checked)
+}
+
+/// Brings a file into memory, but for its holes. If that fails, answers how far it came.
+fn read(
+    view: &View,
+    file: &dyn File,
+    len: u64,
+    mut told: impl FnMut(u64) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, (u64, Error)> {
+    let mut done = 0;
+    for part in fs::data(file, 0..len) {
+        let mut at = part.start;
+        let warmed = view.warm(part, |step| {
+            (at, done) = (at + step, done + step);
+            told(step)
+        });
+        if warmed.map_err(|error| (at, error))?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(if done < len { told(len - done) } else { ControlFlow::Continue(()) })
 }
 
 /// The bytes of all jobs.

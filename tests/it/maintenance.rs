@@ -87,6 +87,25 @@ fn bytes_flipped_anywhere_are_found_among_many_segments() {
 }
 
 #[test]
+fn verifying_takes_no_longer_for_what_a_file_claims_to_be() {
+    const LEN: u64 = 1 << 36;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    store.put("key", "value").unwrap();
+    store.close().unwrap();
+    fs::File::create(dir.path().join("00000002.data")).unwrap().set_len(LEN).unwrap();
+    let mut last = Progress::default();
+    let report = zerocask::verify(dir.path(), |progress| {
+        last = progress;
+        ControlFlow::Continue(())
+    });
+    let report = report.unwrap();
+    assert!(report.is_clean() && report.torn.is_empty(), "{report}");
+    assert_eq!((last.done, last.total), (report.bytes, report.bytes));
+    assert!(report.bytes > LEN);
+}
+
+#[test]
 fn a_backup_shares_its_files_and_opening_it_leaves_them_as_they_are() {
     let parent = tempfile::tempdir().unwrap();
     let (dir, dest) = (parent.path().join("store"), parent.path().join("backups/1"));
