@@ -47,7 +47,7 @@ fn crash(seed: u64, operation: u64, (setup, steps): &(Setup, Vec<Step>)) -> bool
     let mut run = Run::new(setup.clone());
     run.luck = (seed << 32 | operation).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     // Recoveries take some 15 operations.
-    run.crash_recovery_at = (run.luck % 2 == 0).then_some(run.luck >> 8 & 15);
+    run.crash_recovery_at = run.luck.is_multiple_of(2).then_some(run.luck >> 8 & 15);
     let first_machine = run.machine.fs.clone();
     first_machine.crash_at(operation);
     steps.iter().for_each(|step| run.take(step));

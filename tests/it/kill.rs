@@ -6,7 +6,7 @@
 //! kills it in the middle.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -91,7 +91,7 @@ fn child(test: &str, dir: &Path) -> ! {
                     if every > 1 {
                         store.flush().unwrap();
                     }
-                    writeln!(std::io::stdout(), "done {writer} {n}").unwrap();
+                    println!("done {writer} {n}");
                 }
             }
         });
