@@ -141,8 +141,9 @@ fn those_who_wait_share_a_sync() {
         writer.join().unwrap().unwrap();
     }
     assert_eq!(syncs.load(Ordering::SeqCst), 1);
+    let expected = contents(&store);
     for seed in 0..20 {
-        assert_eq!(contents(&machine.crash(seed).open().unwrap()), contents(&store));
+        assert_eq!(contents(&machine.crash(seed).open().unwrap()), expected);
     }
 }
 
