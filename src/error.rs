@@ -201,6 +201,22 @@ pub enum Error {
     #[error("the store is closed: open it again")]
     Closed,
 
+    /// The store was opened with [`crate::Options::read_only`], and this would change it.
+    #[error("the store was opened to be read only: open it without Options::read_only to write")]
+    ReadOnly,
+
+    /// Files that the manifest listed were gone each time that a read-only store looked for them. What it
+    /// had seen before stays readable.
+    #[error(
+        "the files in {} changed under each of {looks} looks at them: try again", path.display()
+    )]
+    Unsettled {
+        /// The store's directory.
+        path: PathBuf,
+        /// How often was looked.
+        looks: usize,
+    },
+
     /// An earlier sync or rename failed, so nobody knows what is on disk. Reads go on; writes are
     /// refused until the store is opened again, which recovers what reached the disk.
     #[error(

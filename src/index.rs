@@ -229,6 +229,35 @@ impl Index {
         }
     }
 
+    /// Lets a record that was read take effect, the newest of all that were read so far.
+    pub(crate) fn replay(&self, segment: &Segment, frame: &Frame<'_>, location: Location) {
+        let hash = self.hash(frame.key());
+        if !frame.is_tombstone() {
+            return self.set(hash, frame.key(), location);
+        }
+        segment.usage().add_dead(frame.len());
+        if let Some(old) = self.find_for_write(hash, frame.key()) {
+            self.change(hash, Some(&old), None);
+        }
+    }
+
+    /// Lets segments go, and the entries that name them still.
+    pub(crate) fn let_go(&self, slots: &HashSet<SegmentSlot>) {
+        if slots.is_empty() {
+            return;
+        }
+        let mut left = Vec::new();
+        self.keydir.visit_all(|hash, location| {
+            if slots.contains(&location.slot()) {
+                left.push((hash, location));
+            }
+        });
+        for (hash, location) in left {
+            self.keydir.change(hash, Old::At(location), None);
+        }
+        slots.iter().for_each(|&slot| self.segments.retire(slot));
+    }
+
     /// Changes what a key's entry says, and counts the bytes that this makes dead. False, and nothing done, if the entry is no longer
     /// where `old` says.
     pub(crate) fn change(&self, hash: u64, old: Option<&Existing>, new: Option<Location>) -> bool {
@@ -355,7 +384,7 @@ impl Index {
         loop {
             let slots = self.segments.now();
             let mut locations = Vec::new();
-            let next = self.keydir.visit_from(from, |location| locations.push(location));
+            let next = self.keydir.visit_from(from, |_, location| locations.push(location));
             let hold = |location: Location| match slots.get(location.slot()) {
                 Some(segment) => Ok((location, Arc::clone(segment))),
                 None => Err(self.lost(location)),

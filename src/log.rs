@@ -38,6 +38,7 @@ pub(crate) struct Log {
     pub(crate) clock: Clock,
     pub(crate) reading: Reading,
     segment_size: u64,
+    read_only: bool,
     writer: Mutex<Writer>,
     durable: Durable,
     interval: Interval,
@@ -82,6 +83,7 @@ impl Log {
             clock,
             reading: Reading::new(options),
             segment_size: options.segment_size,
+            read_only: options.read_only,
             writer: Mutex::default(),
             durable: Durable::default(),
             interval: Interval::default(),
@@ -215,11 +217,14 @@ impl Log {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// The right to write, unless the store is closed or poisoned.
+    /// The right to write, unless the store is closed, poisoned, or only to be read.
     pub(crate) fn writer(&self) -> Result<MutexGuard<'_, Writer>> {
         let writer = self.writer.lock();
         if self.is_closed() {
             return Err(Error::Closed);
+        }
+        if self.read_only {
+            return Err(Error::ReadOnly);
         }
         self.commits.poison().check()?;
         Ok(writer)

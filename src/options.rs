@@ -38,6 +38,7 @@ pub struct Options {
     pub(crate) access: Access,
     pub(crate) file_mode: u32,
     pub(crate) dir_mode: u32,
+    pub(crate) read_only: bool,
 }
 
 impl Default for Options {
@@ -53,6 +54,7 @@ impl Default for Options {
             access: Access::default(),
             file_mode: OWNER_OF_FILE,
             dir_mode: OWNER_OF_DIR,
+            read_only: false,
         }
     }
 }
@@ -128,6 +130,21 @@ impl Options {
     /// umask takes its part as ever; a directory that exists keeps what it has.
     pub fn dir_mode(mut self, mode: u32) -> Self {
         self.dir_mode = mode;
+        self
+    }
+
+    /// Whether the store is opened to be read only, beside whoever writes to it. Default: no.
+    ///
+    /// Such a store takes no lock and writes not a byte, so that a read-only file system will do. Any
+    /// number of them may be open, in this process and others, whether or not a writer is. It shows what
+    /// the writer had handed to the operating system when it was opened or last refreshed, see
+    /// [`crate::Store::refresh`]; what the writer still buffers it cannot see, and what is not synced a
+    /// power loss may take back. A store that is missing is not made.
+    ///
+    /// Whatever would change the store answers [`Error::ReadOnly`]. What was written since the newest
+    /// segment was sealed is copied into memory, up to [`Options::segment_size`] of the writer.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
         self
     }
 

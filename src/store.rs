@@ -12,6 +12,7 @@ use crate::clock::{Clock, SystemTimeSource, TimeSource};
 use crate::compact::{self, CompactionReport};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
+use crate::follow::{self, Follower, Refreshed};
 use crate::fs::{Fs, Lock, OsFs};
 use crate::get_many::GetMany;
 use crate::index::{Index, Look};
@@ -44,6 +45,8 @@ struct Inner {
     empty_values: EmptyValues,
     report: RecoveryReport,
     lock: Mutex<Option<Box<dyn Lock>>>,
+    /// Of a read-only store.
+    follower: Option<Follower>,
 }
 
 /// What a store stands on: the real thing, or a test's.
@@ -96,14 +99,19 @@ impl Store {
         options.check()?;
         let directory = Directory::new(dir);
         let Ground { fs, time, hash_mask } = ground;
-        if options.create {
+        if options.create && !options.read_only {
             fs.create_dir_all(dir).map_err(Error::io("make the directory", dir))?;
         } else if !directory.holds_store(&*fs)? {
             return Err(Error::NotFound { path: dir.to_path_buf() });
         }
-        let lock = fs.lock(&directory.lock()).map_err(Error::io("lock", directory.lock()))?;
-        let lock = lock.ok_or_else(|| Error::Locked { path: directory.lock() })?;
-        let recovered = recover::recover(&fs, &directory, options, hash_mask)?;
+        let (recovered, lock, follower) = if options.read_only {
+            let (recovered, follower) = follow::open(&fs, &directory, options, hash_mask)?;
+            (recovered, None, Some(follower))
+        } else {
+            let lock = fs.lock(&directory.lock()).map_err(Error::io("lock", directory.lock()))?;
+            let lock = lock.ok_or_else(|| Error::Locked { path: directory.lock() })?;
+            (recover::recover(&fs, &directory, options, hash_mask)?, Some(lock), None)
+        };
         let recover::Recovered { commits, index, report } = recovered;
         tracing::debug!(path = %dir.display(), ?report, "opened");
         let inner = Inner {
@@ -112,7 +120,8 @@ impl Store {
             durability: options.durability,
             empty_values: options.empty_values,
             report,
-            lock: Mutex::new(Some(lock)),
+            lock: Mutex::new(lock),
+            follower,
         };
         Ok(Store { inner: Arc::new(inner) })
     }
@@ -305,6 +314,25 @@ impl Store {
         self.inner.log.sync()
     }
 
+    /// Lets a store that was opened with [`Options::read_only`] show what has been written since, by another
+    /// process or handle: at least everything that had been flushed when this was called. Answers what was
+    /// read for that. Reads go on meanwhile and may see some of it already; no key ever goes back to an
+    /// older value. Values in hand stay valid. A second call waits for the first.
+    ///
+    /// Rotation costs the reading of the segment that was sealed, and compaction that of all it wrote.
+    /// Any other store is up to date, and nothing happens.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Inconsistent`] and [`Error::MissingSegment`], [`Error::Unsupported`] if a newer
+    /// version writes, [`Error::Corrupt`] under [`crate::Recovery::Strict`]; [`Error::Unsettled`];
+    /// [`Error::Closed`]. Then the store shows what it showed before, or some of the changes; the
+    /// next call goes on.
+    pub fn refresh(&self) -> Result<Refreshed> {
+        let index = self.index_if_open()?;
+        let follower = self.inner.follower.as_ref();
+        follower.map_or(Ok(Refreshed::default()), |follower| follower.refresh(index))
+    }
+
     /// Brings all segments into memory, oldest first, so that the first reads need not wait for the
     /// disk: maps in every page, or, under [`crate::ReadMode::Copy`], reads the files through once. Calls
     /// `told` after every 16 MiB at the most, and stops when that breaks. Answers how far it came; what is
@@ -336,7 +364,8 @@ impl Store {
         let retired = index.segments.retired();
         Stats {
             keys: index.keydir.len(),
-            segments: segments.len(),
+            // A read-only store holds what is not sealed yet in pieces.
+            segments: segments.chunk_by(|(_, a), (_, b)| a.id() == b.id()).count(),
             bytes: segments.iter().map(|(_, segment)| segment.usage().bytes()).sum(),
             dead_bytes: segments.iter().map(|(_, segment)| segment.usage().dead_bytes()).sum(),
             buffered_bytes: self.inner.log.buffered(),

@@ -137,7 +137,7 @@ fn dead_bad_records(
     // What a bad record says of its key cannot be trusted, so its entry is looked for by place.
     let mut is_live = false;
     if !bad.is_empty() {
-        log.index.keydir.visit_all(|location| {
+        log.index.keydir.visit_all(|_, location| {
             is_live |= location.slot() == slot && bad.contains(&location.offset());
         });
     }

@@ -306,7 +306,8 @@ impl GrowingMap {
 }
 
 /// A piece of the append buffer: anonymous memory that shows the file's bytes from `base` on before
-/// they are in the file. The one handle that can write to its region.
+/// they are in the file; or what has been read so far of a file that another process appends to. The one
+/// handle that can write to its region.
 pub(crate) struct Chunk {
     region: Arc<Region>,
 }

@@ -38,13 +38,23 @@ impl Reading {
     pub(crate) fn new(options: &Options) -> Self {
         Reading { mode: options.read_mode, access: options.access }
     }
+
+    /// For files that others may change: nothing of them is mapped.
+    pub(crate) fn by_copying(self) -> Self {
+        Reading { mode: ReadMode::Copy, ..self }
+    }
 }
 
 /// The published bytes of a file.
 #[derive(Clone)]
 pub(crate) enum View {
-    Mapped { region: Arc<Region>, access: Access },
+    Mapped {
+        region: Arc<Region>,
+        access: Access,
+    },
     Unmapped(Arc<Unmapped>),
+    /// Memory of our own with a part of the file, up to the last byte that is published.
+    Held(Arc<Region>),
 }
 
 /// A file that is read piece by piece.
@@ -109,16 +119,17 @@ impl View {
 
     pub(crate) fn path(&self) -> &Arc<Path> {
         match self {
-            View::Mapped { region, .. } => region.path(),
+            View::Mapped { region, .. } | View::Held(region) => region.path(),
             View::Unmapped(file) => &file.path,
         }
     }
 
-    /// The mapping, if there is one.
+    /// The mapping, if there is one, or other memory that begins where the file does.
     #[inline]
     pub(crate) fn mapping(&self) -> Option<&Arc<Region>> {
         match self {
             View::Mapped { region, .. } => Some(region),
+            View::Held(region) => (region.base() == 0).then_some(region),
             View::Unmapped(_) => None,
         }
     }
@@ -129,6 +140,7 @@ impl View {
         match self {
             View::Mapped { region, .. } => region.published() as u64,
             View::Unmapped(file) => file.published.load(Ordering::Acquire),
+            View::Held(region) => region.base() + region.published() as u64,
         }
     }
 
@@ -147,10 +159,12 @@ impl View {
                 Ok(Cow::Borrowed(region))
             }
             View::Unmapped(file) => file.copy_from(offset, least, wanted).map(Cow::Owned),
+            View::Held(region) => Ok(Cow::Borrowed(region)),
         }
     }
 
-    /// All published bytes: the mapping, or a copy, which takes as much memory as the file does on disk.
+    /// All published bytes: the mapping, or what is held of them, or a copy, which takes as much memory as the
+    /// file does on disk.
     pub(crate) fn whole(&self) -> Result<Whole> {
         let all = 0..self.published();
         match self {
@@ -163,6 +177,9 @@ impl View {
                 let data: Vec<_> = fs::data(&*file.file, all.clone()).collect();
                 let region = file.copy_parts(all.end, &data)?;
                 Ok(Whole { region, data, _in_order: None })
+            }
+            View::Held(region) => {
+                Ok(Whole { region: Arc::clone(region), data: vec![all], _in_order: None })
             }
         }
     }
@@ -179,6 +196,7 @@ impl View {
                     region.will_need(piece.start as usize..piece.end as usize)
                 }
                 View::Unmapped(file) => file.file.will_need(piece.start, len),
+                View::Held(_) => Ok(()),
             };
             asked.map_err(|source| self.failure("ask for", piece.start, len, source))?;
             start = piece.end;
@@ -201,6 +219,7 @@ impl View {
                 buffer.resize(STEP.min(len) as usize, 0);
                 None
             }
+            View::Held(_) => None,
         };
         while start < len {
             let end = len.min(start + STEP);
@@ -211,6 +230,7 @@ impl View {
                     })?;
                 }
                 View::Unmapped(file) => file.read(&mut buffer[..(end - start) as usize], start)?,
+                View::Held(_) => {}
             }
             if told(end - start).is_break() {
                 return Ok(ControlFlow::Break(()));

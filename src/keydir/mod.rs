@@ -157,23 +157,23 @@ impl KeyDirectory {
         }
     }
 
-    /// Shows every location. Changes wait now and then.
-    pub(crate) fn visit_all(&self, mut visitor: impl FnMut(Location)) {
+    /// Shows every entry: its hash and location. Changes wait now and then.
+    pub(crate) fn visit_all(&self, mut visitor: impl FnMut(u64, Location)) {
         let mut next = Some(0);
         while let Some(from) = next {
             next = self.visit_from(from, &mut visitor);
         }
     }
 
-    /// Shows every location of some hashes from `from` on, and gives the hash at which
+    /// Shows every entry of some hashes from `from` on, and gives the hash at which
     /// to go on, or `None` at the end. Changes wait meanwhile.
-    pub(crate) fn visit_from(&self, from: u64, mut visitor: impl FnMut(Location)) -> Option<u64> {
+    pub(crate) fn visit_from(&self, from: u64, visitor: impl FnMut(u64, Location)) -> Option<u64> {
         let _no_changes = self.writer.lock();
         let sweep = self.sweep();
         let place = sweep.place(from);
         let last = *sweep.hashes(place).end();
         // An old page still has the entries that the sweep has copied.
-        self.visit(sweep.table(place), place.index, from..=last, |_, location| visitor(location));
+        self.visit(sweep.table(place), place.index, from..=last, visitor);
         last.checked_add(1)
     }
 

@@ -102,7 +102,7 @@ proptest! {
             prop_assert_eq!(places(&keydir, hash(n)), of_hash);
         }
         let mut visited = Vec::new();
-        keydir.visit_all(|location| visited.push(location.offset()));
+        keydir.visit_all(|_, location| visited.push(location.offset()));
         visited.sort_unstable();
         prop_assert_eq!(visited, model.into_iter().collect::<Vec<_>>());
     }
@@ -121,7 +121,7 @@ proptest! {
         let (mut next, mut added, mut visited) = (Some(0), before, Vec::new());
         let mut between = between.into_iter().cycle();
         while let Some(from) = next {
-            next = keydir.visit_from(from, |location| visited.push(location.offset()));
+            next = keydir.visit_from(from, |_, location| visited.push(location.offset()));
             for n in added..added + between.next().unwrap() {
                 keydir.change(spread(n), Old::NoSuchHash, Some(at(n)));
             }

@@ -28,7 +28,6 @@ use crate::keydir::KeyHasher;
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::manifest::{Manifest, Refusal, SealedEntry};
 use crate::options::{Options, Recovery};
-use crate::record::Frame;
 use crate::segment::scan::{self, Ending, Found, Rules, Summary};
 use crate::segment::{Segment, open_listed};
 pub(crate) use files::Files;
@@ -109,7 +108,7 @@ pub(crate) fn read_manifest(fs: &dyn Fs, path: PathBuf) -> Result<Manifest> {
 }
 
 /// The manifest to begin with where there is none: of a new store, or of bare data files.
-fn new_manifest(files: &Files, directory: &Directory) -> Result<Manifest> {
+pub(crate) fn new_manifest(files: &Files, directory: &Directory) -> Result<Manifest> {
     let next_file_id = files.next_id().ok_or_else(|| directory.too_many_segments())?;
     let seed = commit::random_seed(directory)?;
     Ok(Manifest { seed, nonce: 0, next_file_id, sealed: Vec::new(), tail: Vec::new() })
@@ -226,14 +225,17 @@ impl Recovering<'_> {
         let summary = scan::walk(&bytes, Rules::Sealed, |found| match found {
             Found::Record { offset, frame } => {
                 segment.usage().add_record(frame.len());
-                let location = Location::new(slot, offset).map(Location::verified);
-                self.index_record(segment, &frame, location)
+                let location = self.location(slot, offset)?.verified();
+                self.index.replay(segment, &frame, location);
+                Ok(())
             }
             Found::Bad { offset, frame, damage } => {
                 segment.usage().add_record(frame.len());
                 self.note_damage(segment, offset, damage)?;
                 // Reading its key has to answer that it is corrupt, not an older value.
-                self.index_put(&frame, Location::new(slot, offset))
+                let location = self.location(slot, offset)?;
+                self.index.set(self.index.hash(frame.key()), frame.key(), location);
+                Ok(())
             }
             Found::Unapplied { offset, frame } => {
                 segment.usage().add_record(frame.len());
@@ -251,28 +253,9 @@ impl Recovering<'_> {
         Ok(summary)
     }
 
-    fn index_record(
-        &mut self,
-        segment: &Segment,
-        frame: &Frame<'_>,
-        location: Option<Location>,
-    ) -> Result<()> {
-        if !frame.is_tombstone() {
-            return self.index_put(frame, location);
-        }
-        segment.usage().add_dead(frame.len());
-        let hash = self.index.hash(frame.key());
-        if let Some(old) = self.index.find_for_write(hash, frame.key()) {
-            self.index.change(hash, Some(&old), None);
-        }
-        Ok(())
-    }
-
-    fn index_put(&mut self, frame: &Frame<'_>, location: Option<Location>) -> Result<()> {
-        // An adopted file may be longer than a location can say.
-        let location = location.ok_or_else(|| self.too_many_segments())?;
-        self.index.set(self.index.hash(frame.key()), frame.key(), location);
-        Ok(())
+    /// An adopted file may be longer than a location can say.
+    fn location(&self, slot: SegmentSlot, offset: u64) -> Result<Location> {
+        Location::new(slot, offset).ok_or_else(|| self.too_many_segments())
     }
 
     fn note_damage(&mut self, segment: &Segment, offset: u64, damage: Damage) -> Result<()> {
@@ -340,7 +323,7 @@ impl Recovering<'_> {
 }
 
 /// Whether a segment in which nothing is bad is the one that the manifest means.
-fn check_listed(path: &Path, entry: &SealedEntry, found: Summary) -> Result<()> {
+pub(crate) fn check_listed(path: &Path, entry: &SealedEntry, found: Summary) -> Result<()> {
     let checked = found.check(entry.records, entry.checksum);
     checked.map_err(|damage| Error::Inconsistent { path: path.to_path_buf(), damage })
 }

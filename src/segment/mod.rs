@@ -126,8 +126,12 @@ impl Segment {
             let damage = Damage::Length { expected: len, found };
             return Err(Error::Inconsistent { path: path.to_path_buf(), damage });
         }
-        let view = View::open(&file, path, len, reading)?;
-        Ok(Segment { id, view, buffer: None, usage: Arc::default() })
+        Ok(Segment::new(id, View::open(&file, path, len, reading)?))
+    }
+
+    /// A segment that is seen so, of which nothing is known yet.
+    pub(crate) fn new(id: SegmentId, view: View) -> Self {
+        Segment { id, view, buffer: None, usage: Arc::default() }
     }
 
     pub(crate) fn id(&self) -> SegmentId {

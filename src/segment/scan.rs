@@ -12,6 +12,8 @@
 //!
 //! Must not know: files, keys' meaning, liveness.
 
+use std::convert::Infallible;
+
 use crate::error::Damage;
 use crate::fs::Whole;
 use crate::record::{BatchPart, Frame};
@@ -168,6 +170,45 @@ pub(crate) fn ends_as_tail(ending: Ending, rules: Rules) -> bool {
 /// Whether a record ends beyond the bytes.
 fn is_torn(damage: Damage) -> bool {
     matches!(damage, Damage::Length { .. })
+}
+
+/// How far the log goes of which a walk has seen a part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Reached {
+    /// Where the last record that counts ends.
+    pub(crate) end: u64,
+    /// Where the walk stopped: there, or behind the records of a batch of which the rest is missing.
+    pub(crate) stopped: u64,
+    /// Why. [`Damage::Length`]: what stands there is not whole in these bytes.
+    pub(crate) damage: Damage,
+}
+
+/// Shows `sink` the records in `bytes`, a part from `start` on of a log that somebody else appends to. It ends
+/// as a tail does; but what a batch still misses may come.
+pub(crate) fn walk_growing<'a>(
+    bytes: &'a [u8],
+    start: u64,
+    mut sink: impl FnMut(Found<'a>),
+) -> Reached {
+    let mut sink = |found| {
+        sink(found);
+        Ok::<_, Infallible>(())
+    };
+    let (mut run, mut stopped) = (Run::default(), start);
+    loop {
+        let rest = bytes.get((stopped - start) as usize..).unwrap_or_default();
+        let read = Frame::read(rest, stopped).and_then(|frame| frame.verify().map(|()| frame));
+        match read {
+            Ok(frame) => {
+                let Ok(()) = run.push(stopped, frame, &mut sink);
+                stopped += frame.len();
+            }
+            Err(damage) => {
+                let end = run.pending.first().map_or(stopped, |&(first, _)| first);
+                return Reached { end, stopped, damage };
+            }
+        }
+    }
 }
 
 /// The batch records since the last `First`, which count when its `Last` comes.

@@ -85,6 +85,18 @@ impl Machine {
         Machine { fs: self.fs.kill(), ..self.clone() }
     }
 
+    /// The machine as a process finds it that may not write.
+    pub(super) fn read_only(&self) -> Self {
+        let options = self.options.clone().read_only(true);
+        Machine { fs: self.fs.process_that_reads(), options, ..self.clone() }
+    }
+
+    /// The machine for the next process, after that of this handle was killed. Others live on.
+    pub(super) fn end_process(&self) -> Self {
+        self.fs.end_process();
+        Machine { fs: self.fs.process(), ..self.clone() }
+    }
+
     /// Another machine with the same files, all of them durable.
     pub(super) fn copy(&self) -> Self {
         let fs = SimFs::new(0);

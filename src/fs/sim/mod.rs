@@ -22,6 +22,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -83,10 +84,20 @@ impl From<Failure> for io::Error {
     }
 }
 
-/// A machine with a disk, as one process sees it. Clones are the same machine.
+/// A machine with a disk, as one process sees it. Clones are the same machine and process.
 #[derive(Clone)]
 pub(crate) struct SimFs {
     machine: Arc<Mutex<Machine>>,
+    process: Arc<Process>,
+}
+
+#[derive(Default)]
+struct Process {
+    is_dead: AtomicBool,
+    /// It sees the disk mounted read-only.
+    reads_only: bool,
+    /// What it tried all the same.
+    trespasses: AtomicU64,
 }
 
 /// Faults, crashes, and what was done.
@@ -156,6 +167,51 @@ impl SimFs {
         self.machine.lock().interruption = Some(Interruption { op, name_contains, action });
     }
 
+    /// Runs `action` once, before the `n`-th look at the disk from now, 0 being the next: a listing, an
+    /// opening, a length, a reading or a mapping.
+    pub(crate) fn at_look(&self, n: u64, action: impl FnOnce() + Send + 'static) {
+        self.machine.lock().at_look = Some((n, Box::new(action)));
+    }
+
+    /// Whether what [`SimFs::at_look`] was given has not come to run; it will not any more.
+    pub(crate) fn forget_look(&self) -> bool {
+        self.machine.lock().at_look.take().is_some()
+    }
+
+    fn looks(&self) {
+        let mut machine = self.machine.lock();
+        let due = machine.at_look.take_if(|(n, _)| *n == 0);
+        if let Some((n, _)) = &mut machine.at_look {
+            *n -= 1;
+        }
+        drop(machine);
+        if let Some((_, action)) = due {
+            action();
+        }
+    }
+
+    /// Another process on the same machine.
+    pub(crate) fn process(&self) -> SimFs {
+        SimFs { machine: Arc::clone(&self.machine), process: Arc::default() }
+    }
+
+    /// Another process on the same machine, for which the disk is mounted read-only.
+    pub(crate) fn process_that_reads(&self) -> SimFs {
+        let process = Process { reads_only: true, ..Process::default() };
+        SimFs { machine: Arc::clone(&self.machine), process: Arc::new(process) }
+    }
+
+    /// How often this process, which may only read, tried more than that.
+    pub(crate) fn trespasses(&self) -> u64 {
+        self.process.trespasses.load(Ordering::Relaxed)
+    }
+
+    /// This process dies, the machine and its other processes live on.
+    pub(crate) fn end_process(&self) {
+        self.process.is_dead.store(true, Ordering::Relaxed);
+        self.machine.lock().locks.clear();
+    }
+
     fn interrupt(&self, op: Op, path: &Path) {
         let mut machine = self.machine.lock();
         let is_due = |due: &mut Interruption| {
@@ -200,21 +256,32 @@ impl SimFs {
             crash: None,
             faults: Vec::new(),
             interruption: None,
+            at_look: None,
             locks: BTreeSet::new(),
             down: false,
             random: Random(seed),
         };
-        SimFs { machine: Arc::new(Mutex::new(machine)) }
+        SimFs { machine: Arc::new(Mutex::new(machine)), process: Arc::default() }
     }
 
     fn arm(&self, fault: Fault) {
         self.machine.lock().faults.push(fault);
     }
 
-    /// The machine, if it is up.
+    /// The machine, if it is up and the process lives.
     fn up(&self) -> io::Result<MutexGuard<'_, Machine>> {
         let machine = self.machine.lock();
-        if machine.down { Err(Refusal::Down.into()) } else { Ok(machine) }
+        let is_dead = self.process.is_dead.load(Ordering::Relaxed);
+        if machine.down || is_dead { Err(Refusal::Down.into()) } else { Ok(machine) }
+    }
+
+    /// As [`SimFs::up`], for what needs a disk that can be written.
+    fn up_to_write(&self) -> io::Result<MutexGuard<'_, Machine>> {
+        if self.process.reads_only {
+            self.process.trespasses.fetch_add(1, Ordering::Relaxed);
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        self.up()
     }
 
     fn handle(&self, inode: InodeId, file: &Arc<OsFile>, writable: bool) -> Arc<dyn File> {
@@ -270,15 +337,16 @@ impl SimFs {
 
 impl Fs for SimFs {
     fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
-        self.up().map(drop)
+        self.up_to_write().map(drop)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.looks();
         Ok(self.up()?.disk.list(dir))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
-        let mut machine = self.up()?;
+        let mut machine = self.up_to_write()?;
         if let Some(failure) = machine.due(Op::Lock, path) {
             return Err(failure.into());
         }
@@ -294,12 +362,13 @@ impl Fs for SimFs {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         self.interrupt(Op::Create, path);
-        let mut machine = self.up()?;
+        let mut machine = self.up_to_write()?;
         let inode = machine.create(path)?;
         Ok(self.handle(inode, &machine.disk.inode(inode).file, true))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.looks();
         let mut machine = self.up()?;
         let inode = *machine.disk.volatile.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(self.handle(inode, &machine.disk.inode(inode).file, false))
@@ -307,7 +376,7 @@ impl Fs for SimFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.interrupt(Op::Rename, to);
-        let mut machine = self.up()?;
+        let mut machine = self.up_to_write()?;
         machine.admit(Op::Rename, to)?;
         let inode = *machine.disk.volatile.get(from).ok_or(io::ErrorKind::NotFound)?;
         let (from, to_owned) = (from.to_owned(), to.to_owned());
@@ -318,7 +387,7 @@ impl Fs for SimFs {
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.interrupt(Op::Link, to);
-        let mut machine = self.up()?;
+        let mut machine = self.up_to_write()?;
         machine.admit(Op::Link, to)?;
         let inode = *machine.disk.volatile.get(from).ok_or(io::ErrorKind::NotFound)?;
         machine.disk.link(to, inode)?;
@@ -332,7 +401,7 @@ impl Fs for SimFs {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut machine = self.up()?;
+        let mut machine = self.up_to_write()?;
         machine.admit(Op::Remove, path)?;
         machine.disk.volatile.get(path).ok_or(io::ErrorKind::NotFound)?;
         machine.disk.change_names(NameOp::Remove { path: path.to_owned() });
@@ -341,7 +410,7 @@ impl Fs for SimFs {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut machine = self.up()?;
+        let mut machine = self.up_to_write()?;
         machine.admit(Op::SyncDir, dir)?;
         machine.disk.sync_dir(dir);
         machine.note(Op::SyncDir, dir);
@@ -358,7 +427,10 @@ impl Lock for SimLock {}
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        self.fs.machine.lock().locks.remove(&self.inode);
+        // A process that is dead has let go of it already.
+        if !self.fs.process.is_dead.load(Ordering::Relaxed) {
+            self.fs.machine.lock().locks.remove(&self.inode);
+        }
     }
 }
 
@@ -373,7 +445,18 @@ struct SimFile {
 impl SimFile {
     /// The machine, if it is up, and the name by which faults and the trace know the file.
     fn up(&self) -> io::Result<(MutexGuard<'_, Machine>, PathBuf)> {
-        let mut machine = self.fs.up()?;
+        self.named(self.fs.up()?)
+    }
+
+    /// As [`SimFile::up`], for what needs a disk that can be written.
+    fn up_to_write(&self) -> io::Result<(MutexGuard<'_, Machine>, PathBuf)> {
+        self.named(self.fs.up_to_write()?)
+    }
+
+    fn named<'m>(
+        &self,
+        mut machine: MutexGuard<'m, Machine>,
+    ) -> io::Result<(MutexGuard<'m, Machine>, PathBuf)> {
         let path = machine.disk.inode(self.inode).path.clone();
         Ok((machine, path))
     }
@@ -381,6 +464,7 @@ impl SimFile {
     /// Fails if the machine is down, or a fault of this operation, which does not change the disk, is
     /// due.
     fn meet(&self, op: Op) -> io::Result<()> {
+        self.fs.looks();
         let (mut machine, path) = self.up()?;
         machine.due(op, &path).map_or(Ok(()), |failure| Err(failure.into()))
     }
@@ -394,6 +478,7 @@ impl SimFile {
 
 impl File for SimFile {
     fn len(&self) -> io::Result<u64> {
+        self.fs.looks();
         self.fs.up().map(drop)?;
         self.file.len()
     }
@@ -409,7 +494,7 @@ impl File for SimFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.check_writable()?;
-        let (mut machine, path) = self.up()?;
+        let (mut machine, path) = self.up_to_write()?;
         let fits = machine.disk.fits(self.inode, bytes.len(), offset);
         if let Err(refusal) = machine.admit(Op::Write, &path) {
             let done = machine.random.below(fits as u64 + 1) as usize;
@@ -426,7 +511,7 @@ impl File for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.check_writable()?;
-        let (mut machine, path) = self.up()?;
+        let (mut machine, path) = self.up_to_write()?;
         machine.admit(Op::SetLen, &path)?;
         machine.disk.inode(self.inode).set_len(len)?;
         machine.note(Op::SetLen, &path);
@@ -436,7 +521,7 @@ impl File for SimFile {
     fn sync(&self) -> io::Result<()> {
         let path = self.up()?.1;
         self.fs.interrupt(Op::Sync, &path);
-        let (mut machine, path) = self.up()?;
+        let (mut machine, path) = self.up_to_write()?;
         match machine.admit(Op::Sync, &path) {
             Ok(()) => machine.disk.inode(self.inode).sync(),
             Err(refusal) => {
@@ -451,7 +536,7 @@ impl File for SimFile {
     }
 
     fn make_read_only(&self) -> io::Result<()> {
-        let (mut machine, path) = self.up()?;
+        let (mut machine, path) = self.up_to_write()?;
         machine.admit(Op::MakeReadOnly, &path)?;
         machine.disk.inode(self.inode).read_only = true;
         machine.note(Op::MakeReadOnly, &path);
@@ -482,6 +567,7 @@ struct Machine {
     crash: Option<u64>,
     faults: Vec<Fault>,
     interruption: Option<Interruption>,
+    at_look: Option<(u64, Box<dyn FnOnce() + Send>)>,
     locks: BTreeSet<InodeId>,
     down: bool,
     random: Random,

@@ -1,0 +1,197 @@
+//! The log that is not sealed, as far as it has been read: by `pread`, into memory of our own, because who
+//! writes it may take back what a failed write left.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Refreshed;
+use super::look::TailFile;
+use crate::error::{Damage, Error, Result};
+use crate::fs::{ALIGNMENT, Chunk, File, View};
+use crate::index::Index;
+use crate::location::{Location, SegmentId, SegmentSlot};
+use crate::record::HEADER_LEN;
+use crate::segment::scan::{self, Found};
+use crate::segment::{Segment, corrupt};
+
+/// Read at once. Behind what is written there may be zeros up to the size of a segment.
+const STEP: u64 = 64 << 10;
+
+/// A file of the log. Its good records are indexed.
+pub(super) struct Tail {
+    pub(super) id: SegmentId,
+    path: Arc<Path>,
+    /// Of the memory that holds what has been read, piece after piece.
+    slots: Vec<SegmentSlot>,
+    /// The last piece.
+    memory: Option<Chunk>,
+    /// Where the last record ends that counts.
+    pub(super) end: u64,
+    /// Over the records' CRC fields up to there.
+    checksum: crc32fast::Hasher,
+    /// Where the last record begins, and how.
+    last: Option<(u64, [u8; HEADER_LEN])>,
+}
+
+/// How far the log goes in a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stretch {
+    /// To its end: it may go on in the next file.
+    Whole,
+    /// To something that is no record, or not yet.
+    Ended,
+    /// What was read before is not there any more.
+    Rewritten,
+}
+
+impl Tail {
+    pub(super) fn new(id: SegmentId, path: &Arc<Path>) -> Self {
+        Tail {
+            id,
+            path: Arc::clone(path),
+            slots: Vec::new(),
+            memory: None,
+            end: 0,
+            checksum: crc32fast::Hasher::new(),
+            last: None,
+        }
+    }
+
+    /// A bare data file, all of which is indexed: its length, and the checksum over its records.
+    pub(super) fn of_bare(segment: &Segment, slot: SegmentSlot, checksum: u32) -> Self {
+        Tail {
+            slots: vec![slot],
+            end: segment.len(),
+            checksum: crc32fast::Hasher::new_with_initial(checksum),
+            ..Tail::new(segment.id(), segment.path())
+        }
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = SegmentSlot> {
+        self.slots.iter().copied()
+    }
+
+    /// Whether these bytes, of the file now that it is sealed, begin with what was read of it.
+    pub(super) fn is_beginning_of(&self, bytes: &[u8]) -> bool {
+        let Some(beginning) = bytes.get(..self.end as usize) else { return false };
+        let mut checksum = crc32fast::Hasher::new();
+        let reached = scan::walk_growing(beginning, 0, |found| {
+            let (Found::Record { frame, .. } | Found::Unapplied { frame, .. }) = found else {
+                return;
+            };
+            checksum.update(&frame.checksum().to_be_bytes());
+        });
+        reached.end == self.end && checksum.finalize() == self.checksum.clone().finalize()
+    }
+
+    /// Reads on from the last good record, and indexes what counts.
+    pub(super) fn read_on(
+        &mut self,
+        found: &TailFile,
+        piece_len: u64,
+        index: &Index,
+        refreshed: &mut Refreshed,
+    ) -> Result<Stretch> {
+        let len = found.file.len().map_err(Error::io("read the length of", &*self.path))?;
+        if len < self.end || !self.has_last(&*found.file)? {
+            return Ok(Stretch::Rewritten);
+        }
+        let mut wanted = STEP;
+        while self.end < len {
+            let read_len = wanted.min(len - self.end);
+            let (end, bytes) = (self.end, self.room(read_len, piece_len, index)?);
+            match found.file.read_at(bytes, end) {
+                // It has been cut since its length was read: another look will tell.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
+                read => read.map_err(Error::io("read", &*found.path))?,
+            }
+            let reached = scan::walk_growing(bytes, end, |_| ());
+            self.take(reached.end, index, refreshed)?;
+            match reached.damage {
+                Damage::ReservedFlag => {
+                    return Err(corrupt(&self.path, reached.stopped, Damage::ReservedFlag));
+                }
+                Damage::Length { expected, .. } if reached.stopped + expected <= len => {
+                    // At least twice as much as before, for batches of many records.
+                    wanted = (reached.stopped + expected - self.end).max(2 * read_len);
+                }
+                _ => break,
+            }
+        }
+        Ok(if self.end == len { Stretch::Whole } else { Stretch::Ended })
+    }
+
+    /// Whether the last record is there still.
+    fn has_last(&self, file: &dyn File) -> Result<bool> {
+        let Some((offset, header)) = self.last else { return Ok(true) };
+        let mut found = [0; HEADER_LEN];
+        match file.read_at(&mut found, offset) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+            read => read.map(|()| found == header).map_err(Error::io("read", &*self.path)),
+        }
+    }
+
+    /// Memory of `len` bytes for what comes at the end. No record lies in two pieces.
+    fn room(&mut self, len: u64, piece_len: u64, index: &Index) -> Result<&mut [u8]> {
+        let has_room = |memory: &mut Chunk| memory.spare().len() as u64 >= len;
+        let memory = match self.memory.take_if(has_room) {
+            Some(memory) => memory,
+            None => {
+                let capacity = self.end % ALIGNMENT as u64 + len.max(piece_len);
+                let memory = Chunk::new(&self.path, self.end, capacity as usize)
+                    .map_err(Error::io("get memory for", &*self.path))?;
+                let view = View::Held(Arc::clone(memory.region()));
+                let slot = index.segments.add(Arc::new(Segment::new(self.id, view)));
+                self.slots.push(slot.ok_or_else(|| self.too_long())?);
+                memory
+            }
+        };
+        let spare = self.memory.insert(memory).spare();
+        let len = spare.len().min(len as usize);
+        Ok(&mut spare[..len])
+    }
+
+    /// Shows readers what has been read up to `end`: the bytes, then the entries.
+    fn take(&mut self, end: u64, index: &Index, refreshed: &mut Refreshed) -> Result<()> {
+        let (Some(memory), Some(&slot)) = (&mut self.memory, self.slots.last()) else {
+            return Ok(());
+        };
+        let Some(segment) = index.segments.get(slot) else { return Ok(()) };
+        if end > Location::OFFSET_LIMIT {
+            return Err(self.too_long());
+        }
+        memory.publish((end - self.end) as usize);
+        let region = memory.region();
+        let start = (self.end - region.base()) as usize;
+        let bytes = region.get_from(start).unwrap_or_default();
+        scan::walk_growing(bytes, self.end, |found| {
+            let (offset, frame, counts) = match found {
+                Found::Record { offset, frame } => (offset, frame, true),
+                Found::Unapplied { offset, frame } => (offset, frame, false),
+                Found::Bad { .. } | Found::Unreadable { .. } => return,
+            };
+            refreshed.records += 1;
+            segment.usage().add_record(frame.len());
+            match Location::new(slot, offset) {
+                Some(location) if counts => index.replay(&segment, &frame, location.verified()),
+                _ => {
+                    refreshed.unapplied_batch_records += 1;
+                    segment.usage().add_dead(frame.len());
+                    let path = self.path.display();
+                    tracing::warn!(%path, offset, "a batch is not whole: its record does not count");
+                }
+            }
+            self.checksum.update(&frame.checksum().to_be_bytes());
+            let in_bytes = (offset - self.end) as usize;
+            let header = bytes.get(in_bytes..).and_then(|bytes| bytes.first_chunk());
+            self.last = header.map(|header| (offset, *header));
+        });
+        self.end = end;
+        Ok(())
+    }
+
+    fn too_long(&self) -> Error {
+        Error::TooManySegments { path: self.path.to_path_buf() }
+    }
+}
