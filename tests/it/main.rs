@@ -18,6 +18,7 @@ mod lock;
 mod maintenance;
 #[cfg(target_os = "linux")]
 mod modes;
+mod read_only;
 mod reading;
 mod support;
 mod typed;
