@@ -56,7 +56,8 @@ impl Follower {
         let nonce = manifest.nonce;
         let found = self.open_named(manifest, state);
         let unnamed = found.as_ref().map_or(Ok(None), |found| self.open_unnamed(&found.manifest));
-        let is_newest = recover::read_manifest(&*self.fs, self.directory.manifest())?.nonce == nonce;
+        let is_newest =
+            recover::read_manifest(&*self.fs, self.directory.manifest())?.nonce == nonce;
         match (found, unnamed?) {
             (Ok(mut found), Some(unnamed)) if is_newest => {
                 found.tail.extend(unnamed);
