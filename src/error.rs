@@ -41,7 +41,7 @@ pub enum Error {
     /// Another process, or another handle of this one, holds the store.
     #[error(
         "{} is held by another process or handle: a store has one owner at a time; \
-         close the other one, or open another directory", path.display()
+         close the other one, open another directory, or read with Options::read_only", path.display()
     )]
     Locked {
         /// The lock file.

@@ -55,9 +55,8 @@ impl CatchUp<'_> {
         while let Some((slot, (entry, segment))) = waiting.next() {
             let added = self.add(slot, &segment, &entry, is_first);
             if !matches!(added, Ok(true)) {
-                // No entry names them yet; or else it is an opening that fails, and all of it goes.
                 let rest = waiting.map(|(slot, _)| slot);
-                rest.chain([slot]).for_each(|slot| self.index.segments.retire(slot));
+                self.index.let_go(&rest.chain([slot]).collect());
                 return added;
             }
             let SealedEntry { id, len, checksum, .. } = entry;

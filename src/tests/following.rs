@@ -9,20 +9,30 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use super::hazards::MANY;
+use super::hazards::{MANY, half_dead};
 use super::read_only::Reading;
 use super::support::{Contents, Machine, contents};
 use crate::error::Error;
-use crate::fs::sim::SimFs;
+use crate::fs::sim::{Op, SimFs};
 use crate::options::{Durability, ReadMode};
 use crate::store::Store;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Put { key: u8, len: usize },
-    Delete { key: u8 },
+    Put {
+        key: u8,
+        len: usize,
+    },
+    Delete {
+        key: u8,
+    },
     Flush,
     Compact,
+    /// A write and a refresh while a compaction copies.
+    CompactBeside {
+        key: u8,
+        delete: bool,
+    },
     Reopen,
     Kill,
     Refresh,
@@ -36,6 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0u8..8).prop_map(|key| Step::Delete { key }),
         1 => Just(Step::Flush),
         2 => Just(Step::Compact),
+        2 => (0u8..8, any::<bool>()).prop_map(|(key, delete)| Step::CompactBeside { key, delete }),
         1 => Just(Step::Reopen),
         1 => Just(Step::Kill),
         8 => Just(Step::Refresh),
@@ -51,7 +62,7 @@ struct Run {
     /// Index into the history of the last state that is known to be flushed.
     flushed: usize,
     /// Each with the index of the state that it has seen.
-    readers: Vec<(Reading, usize)>,
+    readers: Vec<(Arc<Reading>, usize)>,
     writes: usize,
 }
 
@@ -86,6 +97,7 @@ impl Run {
                 self.flushed = self.history.len() - 1;
             }
             Step::Compact => drop(self.writer.compact().unwrap()),
+            Step::CompactBeside { key, delete } => self.compact_beside(key, delete),
             Step::Reopen => {
                 self.writer.clone().close().unwrap();
                 self.flushed = self.history.len() - 1;
@@ -118,7 +130,32 @@ impl Run {
                 });
                 let reading = Reading::open(&machine).unwrap();
                 let seen = self.find(&contents(&reading.store), self.flushed);
-                self.readers.push((reading, seen));
+                self.readers.push((Arc::new(reading), seen));
+            }
+        }
+    }
+
+    fn compact_beside(&mut self, key: u8, delete: bool) {
+        let writer = self.writer.clone();
+        let readers: Vec<_> = self.readers.iter().map(|(reading, _)| Arc::clone(reading)).collect();
+        let seen = Arc::new(Mutex::new(None));
+        let meanwhile = Arc::clone(&seen);
+        self.machine.fs.before(Op::Rename, ".data", move || {
+            if delete {
+                writer.delete([b'k', key]).unwrap();
+            } else {
+                writer.put([b'k', key], format!("beside {}", writer.len())).unwrap();
+            }
+            let found: Vec<_> = readers.iter().map(|reading| reading.refreshed()).collect();
+            *meanwhile.lock() = Some((contents(&writer), found));
+        });
+        self.writer.compact().unwrap();
+        // If there was nothing to copy, it must not happen later.
+        self.machine.fs.before(Op::Rename, "no such name", || ());
+        if let Some((state, found)) = seen.lock().take() {
+            self.wrote(state);
+            for (n, found) in found.iter().enumerate() {
+                self.readers[n].1 = self.find(found, self.flushed.max(self.readers[n].1));
             }
         }
     }
@@ -396,6 +433,34 @@ fn files_that_go_at_each_look_are_an_error_in_the_end_and_no_hang() {
     assert_eq!(contents(&reading.store), before);
     over.store(true, Ordering::Relaxed);
     assert_eq!(reading.refreshed(), contents(&writer));
+}
+
+/// The compaction copies what is there when it begins. It is committed when a refresh has read the log beyond that.
+#[test]
+fn a_copy_of_a_key_that_was_deleted_or_overwritten_meanwhile_is_no_news() {
+    for mode in [ReadMode::Mapped, ReadMode::Copy] {
+        for (op, name) in [(Op::Create, ".data.tmp"), (Op::Rename, ".data")] {
+            let mut machine = Machine::new(256);
+            half_dead(&machine);
+            let writer = machine.open().unwrap();
+            machine.options = machine.options.read_mode(mode);
+            let reading = Arc::new(Reading::open(&machine).unwrap());
+            let (acting, meanwhile) = (writer.clone(), Arc::clone(&reading));
+            let act = move || {
+                acting.delete("a").unwrap();
+                acting.put("b", "newer").unwrap();
+                acting.delete("c").unwrap();
+                acting.put("c", "back again").unwrap();
+                assert_eq!(meanwhile.refreshed(), contents(&acting));
+            };
+            machine.fs.before(op, name, act);
+            assert!(writer.compact().unwrap().segments_removed > 0);
+            let expected = contents(&writer);
+            assert_eq!(expected.len(), 4);
+            assert_eq!(reading.refreshed(), expected, "{op:?}");
+            assert_eq!(contents(&Reading::open(&machine).unwrap().store), expected);
+        }
+    }
 }
 
 /// Recovery copies all that it finds, older versions of a key before newer ones.

@@ -70,7 +70,7 @@ fn a_read_only_store_refuses_what_would_change_it() {
     writer.put("key", "the writer never noticed").unwrap();
 }
 
-/// The records of a tail, and all of them in one file with something behind.
+/// A data file with something behind its records.
 fn tail_file(machine: &Machine, name: &str, records: &[Record<'_>], behind: &[u8]) {
     let mut bytes = encode(records);
     bytes.extend_from_slice(behind);
@@ -274,6 +274,7 @@ fn damage_is_reported_when_a_segment_is_read_and_refused_by_strict_recovery() {
     spoil(&machine, "00000002.data", "intact");
     assert!(matches!(strict.store.refresh(), Err(Error::Corrupt { .. })));
     assert_eq!(value(&strict.store, "bad").as_deref(), Some("old"), "as before");
+    assert!(matches!(Reading::open(&strict.machine), Err(Error::Corrupt { .. })));
     let refreshed = lenient.store.refresh().unwrap();
     let fresh = Reading::open(&machine).unwrap();
     for damage in [&refreshed.damage, &fresh.store.recovery_report().damage] {
@@ -361,14 +362,15 @@ fn what_was_read_of_the_tail_and_is_not_there_any_more_is_taken_back() {
                 store.put("key", "oldest").unwrap();
                 store.put("fill", "#".repeat(300)).unwrap();
             });
-            let path = Machine::path("00000002.data");
+            let name = "00000002.data";
+            let path = Machine::path(name);
             let kept = &old[..keep];
             machine.fs.write(&path, &encode(&[kept, &withdrawn].concat()));
             let reading = Reading::open(&machine).unwrap();
             assert_eq!(value(&reading.store, "key").as_deref(), Some("withdrawn"));
             match fate {
                 "cut" => machine.fs.write(&path, &encode(kept)),
-                "overwritten" => machine.fs.write(&path, &encode(&[kept, &rewritten].concat())),
+                "overwritten" => tail_file(&machine, name, &[kept, &rewritten].concat(), &[0; 99]),
                 _ => {
                     machine.fs.remove_file(&path);
                     segment(&machine, |store| {

@@ -367,6 +367,43 @@ fn a_store_that_is_open_elsewhere_is_refused_until_it_is_closed() {
 }
 
 #[test]
+fn read_only_reads_beside_a_store_that_is_open_and_writes_nothing() {
+    let dir = tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    store.put("key", "value").unwrap();
+    let reading: [(&[&str], &[u8]); 4] = [
+        (&["get", "key", "--read-only"], b"value"),
+        (&["get", "--read-only", "key"], b"value"),
+        (&["get", "--read-only", "--", "key"], b"value"),
+        (&["list", "--read-only"], b"key\n"),
+    ];
+    let before = bytes_in(dir.path());
+    for (args, found) in reading {
+        assert_eq!(ok(dir.path(), args), found, "{args:?}");
+    }
+    assert_absent(&kv(dir.path(), &["get", "--read-only", "absent"]));
+    let stats = ok_text(dir.path(), &["stats", "--read-only"]);
+    assert_eq!(stats.lines().next(), Some("keys                1"));
+    store.put("key", "newer").unwrap();
+    assert_eq!(ok(dir.path(), &["get", "--read-only", "key"]), b"newer");
+    drop(store);
+
+    // What a crash left is not tidied up.
+    let copy = tempdir().unwrap();
+    copy_of_plain(copy.path());
+    assert_eq!(ok(copy.path(), &["get", "--read-only", "apple"]), b"golden");
+    assert_eq!(fs::read_dir(copy.path()).unwrap().count(), 3);
+    assert!(before > 0 && bytes_in(dir.path()) > before);
+
+    for args in [&["delete", "k", "--read-only"][..], &["compact", "--read-only"]] {
+        assert!(failed(&kv(dir.path(), args)).contains("'--read-only'"), "{args:?}");
+    }
+    let missing = copy.path().join("missing");
+    assert!(failed(&kv(&missing, &["list", "--read-only"])).contains("holds no store"));
+    assert!(!missing.exists());
+}
+
+#[test]
 fn a_warning_of_the_library_is_one_line_on_stderr() {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("two\nlines");

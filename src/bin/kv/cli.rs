@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// A Bitcask key-value store.
 #[derive(Parser)]
@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Get {
         #[arg(allow_hyphen_values = true, help = KEY_HELP)]
         key: OsString,
+        #[command(flatten)]
+        beside: Beside,
     },
     /// Remove KEY. Exits 1 if it was not there.
     Delete {
@@ -51,9 +53,9 @@ pub(crate) enum Command {
     /// Rewrite the store so that only live records take up space.
     Compact,
     /// Write figures about the store, one `name value` a line.
-    Stats,
+    Stats(Beside),
     /// Write all keys in the order of their bytes, each with a newline after it.
-    List,
+    List(Beside),
     /// Make DEST hold what the store does, as a store; done again, bring what is new.
     ///
     /// Files get a second name there if the file system can do that, and are copied otherwise. A program that
@@ -74,6 +76,14 @@ pub(crate) enum Command {
     /// Writes figures and findings, one `name value` a line. Exits 1 if there is damage (lines that
     /// begin with `damage`).
     Verify,
+}
+
+#[derive(Args)]
+pub(crate) struct Beside {
+    /// Take no lock and write nothing: works beside a process that has the store open, and where nothing
+    /// can be written. Shows what has been handed to the system by then.
+    #[arg(long)]
+    pub(crate) read_only: bool,
 }
 
 const KEY_HELP: &str = "The key; behind `--` if it is spelt like an option of kv";

@@ -8,7 +8,7 @@ use std::path::Path;
 use zerocask::record::MAX_VALUE_LEN;
 use zerocask::{Options, Stats, Store};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Beside, Cli, Command};
 use crate::failure::Failure;
 use crate::maintenance;
 
@@ -27,11 +27,13 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 pub(crate) fn run(cli: &Cli) -> Result<Outcome> {
     match &cli.command {
         Command::Put { key, value } => put(&cli.dir, key.as_bytes(), value),
-        Command::Get { key } => on_existing(&cli.dir, |store| get(store, key.as_bytes())),
+        Command::Get { key, beside } => {
+            reading(&cli.dir, beside, |store| get(store, key.as_bytes()))
+        }
         Command::Delete { key } => on_existing(&cli.dir, |store| delete(store, key.as_bytes())),
         Command::Compact => on_existing(&cli.dir, compact),
-        Command::Stats => on_existing(&cli.dir, stats),
-        Command::List => on_existing(&cli.dir, list),
+        Command::Stats(beside) => reading(&cli.dir, beside, stats),
+        Command::List(beside) => reading(&cli.dir, beside, list),
         Command::Backup { dest } => on_existing(&cli.dir, |store| maintenance::backup(store, dest)),
         Command::Repair => maintenance::repair(&cli.dir),
         Command::Verify => maintenance::verify(&cli.dir),
@@ -48,6 +50,14 @@ pub(crate) fn to_stdout(write: impl FnOnce() -> io::Result<()>) -> Result<()> {
 
 fn on_existing(dir: &Path, act: impl FnOnce(&Store) -> Result<Outcome>) -> Result<Outcome> {
     on_store(dir, &Options::new().create(false), act)
+}
+
+fn reading(
+    dir: &Path,
+    beside: &Beside,
+    act: impl FnOnce(&Store) -> Result<Outcome>,
+) -> Result<Outcome> {
+    on_store(dir, &Options::new().create(false).read_only(beside.read_only), act)
 }
 
 /// Opens the store, acts on it and closes it whatever comes of that.
