@@ -55,8 +55,9 @@ impl Poison {
     pub(crate) fn attempt_alone<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check()?;
         act().map_err(|error| {
-            tracing::error!(%error, "writes are refused from now on");
+            // Before anything else, so that nobody tries again.
             let cause = self.cause.get_or_init(|| Arc::new(error));
+            tracing::error!(error = %cause, "writes are refused from now on");
             Error::Poisoned { cause: Arc::clone(cause) }
         })
     }

@@ -38,7 +38,7 @@ impl Interval {
         // Later than a clock can say is never.
         let Some(at) = Instant::now().checked_add(time) else { return Ok(()) };
         let mut thread = self.thread.lock();
-        if thread.is_none() {
+        if thread.as_ref().is_none_or(JoinHandle::is_finished) {
             let shared = Arc::clone(&self.shared);
             let named = thread::Builder::new().name("zerocask-sync".into());
             *thread = Some(named.spawn(move || shared.run(act))?);

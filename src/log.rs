@@ -152,6 +152,13 @@ impl Log {
         let hash = self.index.hash(key);
         let mut writer = self.writer()?;
         if self.index.find_for_write(hash, key).is_none() {
+            // What made it absent has to get as far as this call is to.
+            if durability.flushes()
+                && let Some(appending) = &mut writer.active
+            {
+                appending.active.flush()?;
+            }
+            self.settle(writer, durability)?;
             return Ok(false);
         }
         let place = self.append(&mut writer, &record, durability)?;
@@ -209,7 +216,13 @@ impl Log {
             return Ok(());
         }
         self.commits.poison().check()?;
-        self.seal_active(&mut writer)
+        let sealed = self.seal_active(&mut writer);
+        drop(writer);
+        if sealed.is_err() {
+            // What an interval has promised does not depend on what could not be flushed or sealed.
+            let _ = self.durable.reach(u64::MAX, || self.sync_flushed());
+        }
+        sealed
     }
 
     #[inline]
@@ -243,6 +256,9 @@ impl Log {
 
     /// Makes the log durable up to a position in a while.
     fn sync_later(&self, end: u64, interval: Duration) -> Result<()> {
+        if self.durable.until() >= end {
+            return Ok(());
+        }
         let this = Weak::clone(&self.this);
         let sync = move || {
             // A failure poisons the store: the next write says so.
@@ -257,7 +273,6 @@ impl Log {
     /// meanwhile. Segments sealed earlier are durable already.
     fn sync_flushed(&self) -> Result<u64> {
         let mut writer = self.writer.lock();
-        self.commits.poison().check()?;
         let end = writer.end;
         let Some(appending) = &mut writer.active else { return Ok(end) };
         let flushed = end - appending.active.buffered();

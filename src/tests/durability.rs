@@ -170,3 +170,23 @@ fn zeros_behind_the_log_are_cut_where_it_is_sealed_and_no_damage_after_a_kill() 
     reopened.close().unwrap();
     assert_eq!(killed.total_len(".data"), bytes);
 }
+
+/// Who is told that a key is gone may rely on it as on a write.
+#[test]
+fn a_delete_that_finds_nothing_is_as_durable_as_one_that_does() {
+    for durability in [Durability::Flushed, Durability::Synced] {
+        let machine = Machine::new(4096);
+        let store = machine.open().unwrap();
+        store.put_with("key", "x", Durability::Synced).unwrap();
+        assert!(store.delete_with("key", Durability::Buffered).unwrap());
+        assert!(!store.delete_with("key", durability).unwrap());
+        assert_eq!(store.stats().buffered_bytes, 0);
+        if durability == Durability::Synced {
+            for seed in 0..20 {
+                assert!(machine.crash(seed).open().unwrap().is_empty());
+            }
+        } else {
+            assert!(machine.kill().open().unwrap().is_empty());
+        }
+    }
+}
