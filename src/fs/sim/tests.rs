@@ -261,3 +261,54 @@ fn names_are_taken_or_missing() {
     assert_eq!(kind(fs.rename(&path("b"), &path("a"))), io::ErrorKind::NotFound);
     assert_eq!(fs.list(Path::new("dir")).unwrap(), ["a"]);
 }
+
+#[test]
+fn a_process_that_dies_lets_go_of_its_locks_and_leaves_the_others_alone() {
+    let (fs, file) = with_file();
+    let other = fs.process();
+    let held = fs.lock(&path("LOCK")).unwrap();
+    assert!(held.is_some() && other.lock(&path("LOCK")).unwrap().is_none());
+    fs.end_process();
+    assert!(file.write_at(b"late", 0).is_err() && fs.open(&path("a")).is_err());
+    let next = other.lock(&path("LOCK")).unwrap();
+    assert!(next.is_some());
+    drop(held);
+    assert!(fs.process().lock(&path("LOCK")).unwrap().is_none(), "the dead hold nothing");
+    assert_eq!(other.open(&path("a")).unwrap().len().unwrap(), 0);
+}
+
+#[test]
+fn a_process_that_may_only_read_changes_nothing_and_what_it_tries_is_counted() {
+    let (fs, _file) = with_file();
+    let reading = fs.process_that_reads();
+    let (a, before) = (path("a"), fs.operations());
+    let file = reading.open(&a).unwrap();
+    assert_eq!((file.len().unwrap(), reading.trespasses()), (0, 0));
+    let refused = [
+        reading.create_dir_all(Path::new("dir")).is_err(),
+        reading.lock(&path("LOCK")).is_err(),
+        reading.create(&path("b")).is_err(),
+        reading.rename(&a, &path("b")).is_err(),
+        reading.remove(&a).is_err(),
+        reading.sync_dir(Path::new("dir")).is_err(),
+        file.sync().is_err(),
+        file.make_read_only().is_err(),
+    ];
+    assert_eq!(refused, [true; 8]);
+    assert_eq!((reading.trespasses(), fs.trespasses()), (8, 0));
+    assert_eq!((fs.operations(), fs.names(Path::new("dir"))), (before, vec!["a".to_owned()]));
+}
+
+#[test]
+fn what_is_to_happen_at_a_look_happens_before_that_one_alone() {
+    let (fs, file) = with_file();
+    let acting = fs.clone();
+    fs.at_look(2, move || drop(acting.create(&path("new")).unwrap()));
+    assert_eq!(fs.list(Path::new("dir")).unwrap().len(), 1);
+    file.len().unwrap();
+    assert_eq!(fs.list(Path::new("dir")).unwrap().len(), 2);
+    assert!(!fs.forget_look());
+    fs.at_look(0, || panic!("it was forgotten"));
+    assert!(fs.forget_look());
+    file.len().unwrap();
+}
