@@ -77,7 +77,8 @@ impl Store {
     /// # Errors
     /// [`Error::NotABackup`] if `dest` holds another store, or one that was written to;
     /// [`Error::BackupInside`]; [`Error::Locked`] if `dest` is open; [`Error::Inconsistent`] if its manifest is damaged;
-    /// [`Error::Stopped`] if `told` breaks; [`Error::Io`]; [`Error::Poisoned`] and [`Error::Closed`] of this store.
+    /// [`Error::Stopped`] if `told` breaks; [`Error::Io`]; [`Error::Poisoned`], [`Error::ReadOnly`] and
+    /// [`Error::Closed`] of this store.
     pub fn backup(
         &self,
         dest: impl AsRef<Path>,
@@ -93,9 +94,8 @@ fn backup(
     dest: &Path,
     told: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<BackupReport> {
-    if log.is_closed() {
-        return Err(Error::Closed);
-    }
+    // Refused before anything is made.
+    drop(log.writer()?);
     refuse_inside(log, dest)?;
     let destination = Destination::open(&*log.fs, dest, &log.commits.current().seed)?;
     let mut writer = log.writer()?;

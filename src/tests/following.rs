@@ -12,6 +12,7 @@ use proptest::test_runner::Config;
 use super::hazards::{MANY, half_dead};
 use super::read_only::Reading;
 use super::support::{Contents, Machine, contents};
+use crate::batch::Batch;
 use crate::error::Error;
 use crate::fs::sim::{Op, SimFs};
 use crate::options::{Durability, ReadMode};
@@ -25,6 +26,10 @@ enum Step {
     },
     Delete {
         key: u8,
+    },
+    /// Each of these keys is put, or deleted if it is odd; the last of a key counts.
+    Batch {
+        keys: Vec<u8>,
     },
     Flush,
     Compact,
@@ -44,6 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (0u8..8, len).prop_map(|(key, len)| Step::Put { key, len }),
         6 => (0u8..8).prop_map(|key| Step::Delete { key }),
+        3 => prop::collection::vec(0u8..8, 1..9).prop_map(|keys| Step::Batch { keys }),
         1 => Just(Step::Flush),
         2 => Just(Step::Compact),
         2 => (0u8..8, any::<bool>()).prop_map(|(key, delete)| Step::CompactBeside { key, delete }),
@@ -90,6 +96,22 @@ impl Run {
             Step::Delete { key } => {
                 self.writer.delete([b'k', key]).unwrap();
                 next.remove(&[b'k', key][..]);
+                self.wrote(next);
+            }
+            Step::Batch { ref keys } => {
+                self.writes += 1;
+                let mut batch = Batch::new();
+                for (n, &key) in keys.iter().enumerate() {
+                    let (key, value) = ([b'k', key], format!("<{} {n}>", self.writes));
+                    if key[1] % 2 == 1 {
+                        batch.delete(key);
+                        next.remove(&key[..]);
+                    } else {
+                        batch.put(key, &value);
+                        next.insert(key.to_vec(), value.into_bytes());
+                    }
+                }
+                self.writer.write(&batch).unwrap();
                 self.wrote(next);
             }
             Step::Flush => {
@@ -256,7 +278,15 @@ impl Writer {
 type Act = fn(&mut Writer);
 
 /// What a writer does while a read-only store looks at the files.
-const ACTS: [(&str, Act); 7] = [
+const ACTS: [(&str, Act); 8] = [
+    ("batches", |writer| {
+        for n in 0..3 {
+            let mut batch = Batch::new();
+            (0..4).for_each(|key| _ = batch.put(format!("key {key}"), format!("{n}").repeat(30)));
+            batch.delete(format!("key {}", 4 + n));
+            writer.step(|store| store.write(&batch).unwrap());
+        }
+    }),
     ("rotations", |writer| (0..9).for_each(|n| writer.put(n % 4, 100 + n))),
     ("a compaction", Writer::compact),
     ("overwriting and a compaction", |writer| {

@@ -3,6 +3,7 @@
 
 use super::hazards::{half_dead, part, segment, spoil};
 use super::support::{Contents, Machine, contents, encode, read_mode, value};
+use crate::batch::Batch;
 use crate::error::{Damage, Error};
 use crate::fs::sim::Op;
 use crate::options::{ReadMode, Recovery};
@@ -43,11 +44,13 @@ fn a_read_only_store_refuses_what_would_change_it() {
     writer.put("key", "value").unwrap();
     let reading = Reading::open(&machine).unwrap();
     let store = &reading.store;
-    let refused: [Result<(), Error>; 7] = [
+    let refused: [Result<(), Error>; 9] = [
         store.put("key", "other"),
         store.put("key", ""),
         store.put_aligned("key", "other", 8),
         store.delete("key").map(drop),
+        store.write(Batch::new().put("key", "other")),
+        store.backup("/machine/backup", |_| std::ops::ControlFlow::Continue(())).map(drop),
         store.compact().map(drop),
         store.flush(),
         store.sync(),
