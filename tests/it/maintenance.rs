@@ -209,7 +209,7 @@ fn backups_beside_a_writer_and_a_compactor_hold_what_was_there_at_one_moment() {
             match keys[..] {
                 [] => assert_eq!(latest, 0),
                 [n] => assert!(n >= latest),
-                [n, next] => assert!(n >= latest && next == n + 1),
+                [n, next] => assert!(next >= latest && next == n + 1),
                 _ => panic!("{keys:?}"),
             }
             latest = keys.last().copied().unwrap_or(0);
