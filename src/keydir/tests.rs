@@ -159,6 +159,15 @@ fn the_same_pages_serve_entries_that_come_and_go() {
     assert!(keydir.memory() <= memory + 20 * page::PAGE_LEN);
 }
 
+/// Tells other threads to end, also if a test fails.
+struct AtTheEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// One writer adds, moves, removes and adds again, so that pages are swept, rebuilt and used for other
 /// hashes; readers must always find what stays, at a place where it was meanwhile.
 #[test]
@@ -191,6 +200,7 @@ fn readers_beside_a_writer_find_what_is_there() {
                 }
             });
         }
+        let _over = AtTheEnd(&over);
         let (mut added, mut removed) = (STAYING, STAYING);
         for round in 0..60_000u64 {
             let n = round % STAYING;
@@ -208,7 +218,6 @@ fn readers_beside_a_writer_find_what_is_there() {
                 removed += 1;
             }
         }
-        over.store(true, Ordering::Relaxed);
     });
     assert!((0..STAYING).all(|n| keydir.is_at(spread(n), place(n, 200))));
 }
