@@ -192,3 +192,18 @@ fn a_delete_that_finds_nothing_is_as_durable_as_one_that_does() {
         }
     }
 }
+
+#[test]
+fn what_an_interval_has_let_return_is_durable_also_if_closing_fails() {
+    let machine = Machine::new(4096);
+    let store = machine.open().unwrap();
+    store.put_with("a", "x", Durability::Interval(Duration::from_secs(3600))).unwrap();
+    store.put_with("b", "x", Durability::Buffered).unwrap();
+    machine.fs.set_capacity(Some(machine.fs.total_len()));
+    assert!(matches!(store.close(), Err(Error::Io { .. })));
+    machine.fs.set_capacity(None);
+    for seed in 0..20 {
+        let found = contents(&machine.crash(seed).open().unwrap());
+        assert_eq!(found.into_keys().collect::<Vec<_>>(), [b"a"]);
+    }
+}
