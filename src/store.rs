@@ -229,7 +229,7 @@ impl Store {
     /// each key the old value or the new one, and may see one key's new value before another's: to see all
     /// at once, read when this has returned, or keep under one key what belongs together.
     ///
-    /// It needs memory for the whole batch a second time if that is longer than 64 KiB, and its segment is
+    /// It needs memory for the whole batch a second time if that is longer than 256 KiB, and its segment is
     /// as long as it if it is longer than [`crate::Options::segment_size`].
     ///
     /// ```

@@ -109,8 +109,9 @@ fn put_by_threads(store: &Store, writes: usize) {
 }
 
 fn write_batches(store: &Store, batches: usize) {
+    let mut writes = Batch::new();
     for batch in 0..batches {
-        let mut writes = Batch::new();
+        writes.clear();
         for n in batch * BATCH..(batch + 1) * BATCH {
             writes.put(key(n), [n as u8; VALUE_LEN]);
         }

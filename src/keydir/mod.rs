@@ -32,13 +32,13 @@ pub(crate) use hash::KeyHasher;
 use crate::location::Location;
 use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, fence};
 use arena::Arena;
-use page::{Home, PAGE_SLOTS, Page, PageRef, Slot};
+use page::{Filling, Home, PAGE_SLOTS, Page, PageRef, Slot};
 use sweep::{PageTable, Place, Sweep};
 
 pub(crate) struct KeyDirectory {
     /// The sweep that goes on.
     sweep: AtomicPtr<Sweep>,
-    /// Entries.
+    /// Entries. Changed by writers only.
     len: AtomicUsize,
     writer: Mutex<Writer>,
 }
@@ -201,7 +201,7 @@ impl KeyDirectory {
             usage.entries += 1;
             usage.removed = usage.removed.saturating_sub(usize::from(took_removed));
         }
-        self.len.fetch_add(1, Ordering::Relaxed);
+        self.len.store(self.len() + 1, Ordering::Relaxed);
     }
 
     fn replace(
@@ -219,7 +219,7 @@ impl KeyDirectory {
             let usage = writer.usage(self.sweep().place(hash));
             usage.entries = usage.entries.saturating_sub(1);
             usage.removed += 1;
-            self.len.fetch_sub(1, Ordering::Relaxed);
+            self.len.store(self.len() - 1, Ordering::Relaxed);
         }
         true
     }
@@ -250,13 +250,9 @@ impl KeyDirectory {
     fn step(&self, writer: &mut Writer) {
         let sweep = self.sweep();
         if let Some((new, old)) = sweep.next_step() {
-            let page = writer.arena.take();
-            for old in old {
-                let hashes = sweep.common(new, old);
-                let moved =
-                    self.copy(&mut writer.arena, (sweep.from(), old), hashes, (sweep.to(), page));
-                writer.to[new].entries += moved;
-            }
+            let from = old.map(|old| (sweep.from(), old, sweep.common(new, old)));
+            let (page, entries) = self.copy(&mut writer.arena, from, sweep.to());
+            writer.to[new].entries += entries;
             for page in sweep.advance(page) {
                 writer.arena.give_back(page);
             }
@@ -273,31 +269,35 @@ impl KeyDirectory {
     /// Replaces a page by one without removed entries. What the sweep has copied elsewhere stays: a
     /// reader that looked at the frontier before it passed still expects it there.
     fn rebuild(&self, writer: &mut Writer, place: Place) {
-        let sweep = self.sweep();
-        let page = writer.arena.take();
-        let table = sweep.table(place);
-        let hashes = table.hashes(place.index);
-        let entries = self.copy(&mut writer.arena, (table, place.index), hashes, (table, page));
+        let table = self.sweep().table(place);
+        let all = [(table, place.index, table.hashes(place.index))];
+        let (page, entries) = self.copy(&mut writer.arena, all, table);
         let old = table.word(place.index).page();
         table.set(place.index, page);
         old.into_iter().for_each(|old| writer.arena.give_back(old));
         *writer.usage(place) = Usage { entries, removed: 0 };
     }
 
-    /// Copies the entries of some hashes from a page of one table to one of another, and counts them.
-    fn copy(
+    /// Copies the entries of some hashes of some tables' pages to a new page of a table, and counts them.
+    fn copy<'t>(
         &self,
         arena: &mut Arena,
-        (from, index): (&PageTable, usize),
-        hashes: RangeInclusive<u64>,
-        (to, page): (&PageTable, PageRef),
-    ) -> usize {
+        from: impl IntoIterator<Item = (&'t PageTable, usize, RangeInclusive<u64>)>,
+        to: &PageTable,
+    ) -> (PageRef, usize) {
+        let page = arena.take();
+        let mut filling = Filling::new(self.page(page));
         let mut copied = 0;
-        self.visit(from, index, hashes, |hash, location| {
-            self.fill(arena, page, to.home(hash), hash, location);
-            copied += 1;
-        });
-        copied
+        for (table, index, hashes) in from {
+            self.visit(table, index, hashes, |hash, location| {
+                let home = to.home(hash);
+                if !filling.fill(home, hash, location) {
+                    self.fill(arena, page, home, hash, location);
+                }
+                copied += 1;
+            });
+        }
+        (page, copied)
     }
 
     /// Shows the entries of some hashes, all of them a page's.

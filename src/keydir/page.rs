@@ -310,6 +310,37 @@ impl Page {
     }
 }
 
+/// A page that nobody else sees yet, while it is filled: it is known how many slots of each line are taken, and
+/// none has to be looked at.
+pub(super) struct Filling<'a> {
+    page: &'a Page,
+    taken: [u8; LINES],
+}
+
+impl<'a> Filling<'a> {
+    /// `page` is empty.
+    pub(super) fn new(page: &'a Page) -> Self {
+        Filling { page, taken: [0; LINES] }
+    }
+
+    /// Puts an entry into the page; false if it is full.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, home: Home, hash: u64, location: Location) -> bool {
+        self.page.announce(home, hash);
+        let mut at = home.0;
+        for _ in 0..LINES {
+            let taken = &mut self.taken[at];
+            if let Some(slot) = self.page.lines[at].slots.get(usize::from(*taken)) {
+                slot.fill(hash, location);
+                *taken += 1;
+                return true;
+            }
+            at = after(at);
+        }
+        false
+    }
+}
+
 /// From the lowest bits, which play no part in the choice of the page and the line.
 #[inline]
 fn filter_bit(hash: u64) -> u32 {

@@ -217,7 +217,7 @@ impl Active {
             };
             records.iter().map(encode).collect()
         };
-        let run: Vec<_> = if len > DIRECT_LEN {
+        let run: Vec<_> = if len > CHUNK_LEN as u64 {
             self.append_large_run(len, encode)?
         } else {
             self.append_to_chunk(len, flush, encode)?

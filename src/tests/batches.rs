@@ -61,8 +61,8 @@ fn a_batch_lies_in_one_segment_however_long_it_is() {
 
 #[test]
 fn of_a_batch_that_cannot_be_written_nothing_is_there() {
-    for len in [10, 300, 100_000] {
-        for room in (0..500).chain((500..400_000).step_by(9973)) {
+    for len in [10, 300, 100_000, 300_000] {
+        for room in (0..500).chain((500..1_000_000).step_by(19_973)) {
             let mut machine = Machine::new(1 << 20);
             let store = machine.open().unwrap();
             let expected = before(&store);
