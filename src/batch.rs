@@ -95,15 +95,9 @@ impl Batch {
     /// What is to be written, by a rule for empty values: a run from a first to a last, or a single. Times
     /// are left open.
     pub(crate) fn records(&self, empty_values: EmptyValues) -> Result<Vec<Record<'_>>> {
-        let last = self.writes.len().saturating_sub(1);
         let record = |(n, write): (usize, &Write)| {
             let (key, value) = (self.bytes_at(&write.key), write.value.as_ref());
-            let batch = match n {
-                0 if last == 0 => BatchPart::Single,
-                0 => BatchPart::First,
-                n if n == last => BatchPart::Last,
-                _ => BatchPart::Middle,
-            };
+            let batch = BatchPart::of(n, self.writes.len());
             let record = match value.map(|value| self.bytes_at(value)) {
                 Some(value) => empty_values.put(key, value, write.align)?,
                 None => Record::tombstone(0, key),

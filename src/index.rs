@@ -44,6 +44,7 @@ pub(crate) enum Look<'t> {
 
 /// A reader's record.
 pub(crate) struct Hit<'t> {
+    pub(crate) location: Location,
     pub(crate) region: Cow<'t, Arc<Region>>,
     pub(crate) extent: Extent,
 }
@@ -52,6 +53,14 @@ pub(crate) struct Extent {
     /// Of the value, in the region.
     pub(crate) value: Range<usize>,
     pub(crate) expires_at: Option<u64>,
+}
+
+/// A key's entry at one moment, for who writes only if it is the same still.
+pub(crate) struct Seen<'k> {
+    key: &'k [u8],
+    hash: u64,
+    /// Its region, which is held, keeps the location from coming to mean another record (K3).
+    hit: Option<Hit<'static>>,
 }
 
 /// An entry of the key directory, with its segment.
@@ -63,6 +72,31 @@ pub(crate) struct Existing {
     /// The record's length, as far as it can be told.
     pub(crate) len: Option<u64>,
     pub(crate) expires_at: Option<u64>,
+}
+
+impl Hit<'_> {
+    fn into_owned(self) -> Hit<'static> {
+        let Hit { location, region, extent } = self;
+        Hit { location, region: Cow::Owned(region.into_owned()), extent }
+    }
+}
+
+impl Seen<'_> {
+    /// What readers find, whether it has expired or not.
+    pub(crate) fn hit(&self) -> Option<&Hit<'static>> {
+        self.hit.as_ref()
+    }
+
+    /// The key's record as it lies in its file. Its checksum is right, whatever reads look at.
+    pub(crate) fn frame(&self) -> Result<Option<Frame<'_>>> {
+        let Some(Hit { location, region, .. }) = &self.hit else { return Ok(None) };
+        let start = (location.offset() - region.base()) as usize;
+        let pin = Pin { region: Cow::Borrowed(&**region), start };
+        let bytes = region.get_from(start).unwrap_or_default();
+        let frame = Frame::read(bytes, location.offset());
+        let checked = frame.and_then(|frame| frame.verify().map(|()| frame));
+        checked.map(Some).map_err(|damage| pin.corrupt(damage))
+    }
 }
 
 impl Existing {
@@ -150,9 +184,31 @@ impl Index {
             Err(error) => return self.unless_moved(hash, location, error),
         };
         match self.read_candidate(hash, key, location, &pin) {
-            Ok(Some(extent)) => Ok(Look::Found(Hit { region: pin.region, extent })),
+            Ok(Some(extent)) => Ok(Look::Found(Hit { location, region: pin.region, extent })),
             Ok(None) => Ok(Look::Absent),
             Err(damage) => self.unless_moved(hash, location, pin.corrupt(damage)),
+        }
+    }
+
+    /// The entry of `key`, with its record.
+    pub(crate) fn see<'k>(&self, key: &'k [u8]) -> Result<Seen<'k>> {
+        let hash = self.hash(key);
+        loop {
+            let slots = self.segments.now();
+            let hit = match self.find(&slots, hash, key)? {
+                Look::Found(hit) => Some(hit.into_owned()),
+                Look::Absent => None,
+                Look::Outdated => continue,
+            };
+            return Ok(Seen { key, hash, hit });
+        }
+    }
+
+    /// Whether a key's entry is what it was. It stays so for who has the writer's lock.
+    pub(crate) fn is_still(&self, seen: &Seen<'_>) -> bool {
+        match &seen.hit {
+            Some(hit) => self.keydir.is_at(seen.hash, hit.location),
+            None => self.find_for_write(seen.hash, seen.key).is_none(),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::directory::Directory;
 use crate::durable::Durable;
 use crate::error::{Error, Result};
 use crate::fs::{Fs, Reading, prefetch_bytes};
-use crate::index::{Carried, Existing, Index};
+use crate::index::{Carried, Existing, Index, Seen};
 use crate::interval::Interval;
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::manifest::Manifest;
@@ -114,12 +114,32 @@ impl Log {
         self.settle(writer, durability)
     }
 
+    /// Writes records, as of now, if a key's entry is still as it was seen; answers whether it was. As with a
+    /// batch, all of them happen or none.
+    pub(crate) fn write_if(
+        &self,
+        seen: &Seen<'_>,
+        records: Vec<Record<'_>>,
+        durability: Durability,
+    ) -> Result<bool> {
+        self.write_run(Some(seen), records, durability)
+    }
+
     /// Writes a batch, as of now.
     pub(crate) fn write_batch(
         &self,
-        mut records: Vec<Record<'_>>,
+        records: Vec<Record<'_>>,
         durability: Durability,
     ) -> Result<()> {
+        self.write_run(None, records, durability).map(drop)
+    }
+
+    fn write_run(
+        &self,
+        seen: Option<&Seen<'_>>,
+        mut records: Vec<Record<'_>>,
+        durability: Durability,
+    ) -> Result<bool> {
         let now = self.clock.now();
         let mut hashes = Vec::with_capacity(records.len());
         for record in &mut records {
@@ -130,8 +150,11 @@ impl Log {
             hashes.push(hash);
         }
         let mut writer = self.writer()?;
+        if !seen.is_none_or(|seen| self.index.is_still(seen)) {
+            return Ok(false);
+        }
         if records.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let places = self.append_run(&mut writer, &records, durability)?;
         for ((record, hash), place) in records.iter().zip(hashes).zip(places) {
@@ -141,7 +164,8 @@ impl Log {
                 self.index.set(hash, record.key, place);
             }
         }
-        self.settle(writer, durability)
+        self.settle(writer, durability)?;
+        Ok(true)
     }
 
     /// Deletes a key; answers whether it was there.

@@ -142,12 +142,8 @@ impl Reader {
                 None => return Ok(None),
             },
         };
-        if let Some(at) = hit.extent.expires_at
-            && self.store.is_expired(at)
-        {
-            return Ok(None);
-        }
-        Ok(Some(self.slice(hit.region, hit.extent.value)))
+        let is_live = self.store.is_live(&hit.extent);
+        Ok(is_live.then(|| self.slice(hit.region, hit.extent.value)))
     }
 
     #[cold]

@@ -72,6 +72,18 @@ pub enum BatchPart {
     Last = 3,
 }
 
+impl BatchPart {
+    /// That of the `n`th of so many records.
+    pub(crate) fn of(n: usize, records: usize) -> Self {
+        match n {
+            0 if records == 1 => BatchPart::Single,
+            0 => BatchPart::First,
+            n if n + 1 == records => BatchPart::Last,
+            _ => BatchPart::Middle,
+        }
+    }
+}
+
 /// The alignment of a value's offset in the file: a power of two from 2 to [`MAX_ALIGN`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Alignment {
@@ -132,6 +144,11 @@ impl<'a> Record<'a> {
     /// The plain record of a deletion.
     pub fn tombstone(timestamp: u64, key: &'a [u8]) -> Self {
         Record::plain(timestamp, key, &[])
+    }
+
+    /// With the alignment and the expiry of the record whose value it changes.
+    pub(crate) fn in_place_of(self, old: &Record<'_>) -> Self {
+        Record { align: old.align, expires_at: old.expires_at, ..self }
     }
 
     /// As copies are written: a record that counts needs no batch any more.

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::follow::{self, Follower, Refreshed};
 use crate::fs::{Fs, Lock, OsFs};
 use crate::get_many::GetMany;
-use crate::index::{Index, Look};
+use crate::index::{Extent, Index, Look};
 use crate::keys::Keys;
 use crate::location::Location;
 use crate::log::Log;
@@ -405,6 +405,18 @@ impl Store {
         act(&self.inner.log)
     }
 
+    pub(crate) fn log(&self) -> &Log {
+        &self.inner.log
+    }
+
+    pub(crate) fn durability(&self) -> Durability {
+        self.inner.durability
+    }
+
+    pub(crate) fn empty_values(&self) -> EmptyValues {
+        self.inner.empty_values
+    }
+
     #[inline(always)]
     pub(crate) fn index(&self) -> &Index {
         self.inner.index()
@@ -446,9 +458,10 @@ impl Store {
         }
     }
 
-    /// Whether what expires at this time, in microseconds since the epoch, has.
-    pub(crate) fn is_expired(&self, expires_at: u64) -> bool {
-        expires_at <= self.inner.log.clock.now()
+    /// Whether a record counts still.
+    #[inline]
+    pub(crate) fn is_live(&self, extent: &Extent) -> bool {
+        extent.expires_at.is_none_or(|at| at > self.inner.log.clock.now())
     }
 
     /// The value that a look-up came to; `None` if it has to be done again.
@@ -459,12 +472,8 @@ impl Store {
             Look::Absent => return Some(None),
             Look::Outdated => return None,
         };
-        if let Some(at) = hit.extent.expires_at
-            && self.is_expired(at)
-        {
-            return Some(None);
-        }
-        Some(Some(Value::new(hit.region.into_owned(), hit.extent.value)))
+        let is_live = self.is_live(&hit.extent);
+        Some(is_live.then(|| Value::new(hit.region.into_owned(), hit.extent.value)))
     }
 }
 

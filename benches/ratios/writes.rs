@@ -70,6 +70,35 @@ pub(crate) fn compare(writes: usize, rounds: usize) {
         &puts(Durability::Buffered, many),
         &bare(write_each, many),
     );
+    println!("\n### writes that depend on what is there\n");
+    print_head("`update`", "the two");
+    compare(
+        "`Buffered` `update` against `get` and `put`",
+        1.2,
+        many,
+        &|| {
+            with_full_store(many, |store, key| {
+                drop(store.update(key, |old| Some(other(old))).unwrap())
+            })
+        },
+        &|| {
+            with_full_store(many, |store, key| {
+                let new = other(store.get(key).unwrap().as_deref());
+                store.put(key, new).unwrap();
+            })
+        },
+    );
+}
+
+/// The time of what `act` does with every key of a store.
+fn with_full_store(keys: usize, act: impl Fn(&Store, [u8; 8])) -> f64 {
+    let (_dir, store) = new_store(Durability::Buffered);
+    put_all(&store, 0, keys);
+    time(|| (0..keys).for_each(|n| act(&store, key(n))))
+}
+
+fn other(old: Option<&[u8]>) -> [u8; VALUE_LEN] {
+    [old.map_or(0, |old| old[0].wrapping_add(1)); VALUE_LEN]
 }
 
 fn key(n: usize) -> [u8; 8] {
@@ -78,10 +107,15 @@ fn key(n: usize) -> [u8; 8] {
 
 /// The time of what `act` does with a new store.
 fn with_store(durability: Durability, act: impl FnOnce(&Store)) -> f64 {
+    let (_dir, store) = new_store(durability);
+    time(|| act(&store))
+}
+
+fn new_store(durability: Durability) -> (TempDir, Store) {
     let dir = fresh_dir();
     let store = Options::new().durability(durability).open(dir.path()).unwrap();
     store.put_with("first", "x", Durability::Synced).unwrap();
-    time(|| act(&store))
+    (dir, store)
 }
 
 /// The time of what `act` does with a new file of the length of so many records.

@@ -2,6 +2,7 @@
 
 mod backup;
 mod batches;
+mod conditional;
 mod crashes;
 mod durability;
 mod failures;
