@@ -12,12 +12,12 @@ use tempfile::{TempDir, tempdir};
 
 use crate::support::open;
 
-const KV: &str = env!("CARGO_BIN_EXE_kv");
+pub(crate) const KV: &str = env!("CARGO_BIN_EXE_kv");
 
 /// More than the store takes up into the next segment, so that it stays where it is.
 pub(crate) const BIG: usize = 3 << 19;
 
-fn command<S: AsRef<OsStr>>(dir: &Path, args: &[S]) -> Command {
+pub(crate) fn command<S: AsRef<OsStr>>(dir: &Path, args: &[S]) -> Command {
     let mut command = Command::new(KV);
     command.arg("--dir").arg(dir).args(args).stdin(Stdio::null());
     command
@@ -36,21 +36,26 @@ pub(crate) fn ok_text<S: AsRef<OsStr>>(dir: &Path, args: &[S]) -> String {
     String::from_utf8(ok(dir, args)).unwrap()
 }
 
-fn quiet(output: Output) -> Vec<u8> {
+pub(crate) fn quiet(output: Output) -> Vec<u8> {
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
     output.stdout
 }
 
 pub(crate) fn put_stdin(dir: &Path, key: &str, value: &[u8]) {
-    let mut command = command(dir, &["put", key, "-"]);
+    assert_eq!(quiet(with_stdin(dir, &["put", key, "-"], value)), b"");
+}
+
+pub(crate) fn with_stdin<S: AsRef<OsStr>>(dir: &Path, args: &[S], input: &[u8]) -> Output {
+    let mut command = command(dir, args);
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(value).unwrap();
-    assert_eq!(quiet(child.wait_with_output().unwrap()), b"");
+    // One that fails need not have read everything.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
 }
 
 pub(crate) fn stderr(output: &Output) -> String {
@@ -58,7 +63,7 @@ pub(crate) fn stderr(output: &Output) -> String {
 }
 
 /// The exit code 1 without a word.
-fn assert_absent(output: &Output) {
+pub(crate) fn assert_absent(output: &Output) {
     assert_eq!((output.status.code(), stderr(output)), (Some(1), String::new()));
     assert_eq!(output.stdout, b"");
 }
@@ -74,7 +79,7 @@ pub(crate) fn failed(output: &Output) -> String {
 }
 
 /// The warnings on stderr, if they are all that is there.
-fn warnings(output: &Output) -> Vec<String> {
+pub(crate) fn warnings(output: &Output) -> Vec<String> {
     let lines: Vec<_> = stderr(output).lines().map(str::to_owned).collect();
     for line in &lines {
         assert!(line.starts_with("WARN "), "{lines:?}");
@@ -287,6 +292,9 @@ fn only_put_makes_a_missing_store() {
         &["get", "k"][..],
         &["delete", "k"],
         &["list"],
+        &["scan", "--values"],
+        &["count"],
+        &["export", "-"],
         &["stats"],
         &["compact"],
         &["verify"],
@@ -343,8 +351,29 @@ fn help_and_version_are_answers_and_no_errors() {
     let dir = tempdir().unwrap();
     let help = ok_text(dir.path(), &["--help"]);
     for word in [
-        "put", "get", "delete", "compact", "stats", "list", "verify", "repair", "backup", "--dir",
-        "--debug", "./data",
+        "put",
+        "get",
+        "delete",
+        "compact",
+        "stats",
+        "list",
+        "scan",
+        "count",
+        "import",
+        "export",
+        "verify",
+        "repair",
+        "backup",
+        "bench",
+        "completions",
+        "man",
+        "--dir",
+        "--debug",
+        "--json",
+        "--escape",
+        "--hex",
+        "--base64",
+        "./data",
     ] {
         assert!(help.contains(word), "{word}: {help}");
     }
@@ -429,12 +458,26 @@ fn debug_tells_more_on_stderr_and_nothing_else_on_stdout() {
     }
 }
 
+/// Commands that write to stdout.
+const WRITING: [&[&str]; 11] = [
+    &["list"],
+    &["get", "key"],
+    &["scan", "--values"],
+    &["count"],
+    &["export", "-"],
+    &["stats"],
+    &["compact"],
+    &["verify"],
+    &["completions", "bash"],
+    &["man"],
+    &["--help"],
+];
+
 #[test]
 fn a_reader_that_leaves_is_no_error() {
     let dir = tempdir().unwrap();
     put_stdin(dir.path(), "key", &vec![7; 1 << 20]);
-    for args in [&["list"][..], &["get", "key"], &["stats"], &["compact"], &["verify"], &["--help"]]
-    {
+    for args in WRITING.into_iter().chain([&["--json", "put", "key", "value"][..]]) {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         quiet(command(dir.path(), args).stdout(writer).output().unwrap());
@@ -446,8 +489,7 @@ fn a_reader_that_leaves_is_no_error() {
 fn a_full_disk_behind_stdout_is_an_error() {
     let dir = tempdir().unwrap();
     ok(dir.path(), &["put", "key", "value"]);
-    for args in [&["list"][..], &["get", "key"], &["stats"], &["compact"], &["verify"], &["--help"]]
-    {
+    for args in WRITING {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let line = failed(&command(dir.path(), args).stdout(full).output().unwrap());
         assert!(line.contains("cannot write to stdout: No space left"), "{line}");

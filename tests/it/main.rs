@@ -13,7 +13,15 @@ mod kill;
 #[cfg(feature = "cli")]
 mod kv;
 #[cfg(feature = "cli")]
+mod kv_import;
+#[cfg(feature = "cli")]
 mod kv_maintenance;
+#[cfg(feature = "cli")]
+mod kv_session;
+#[cfg(feature = "cli")]
+mod kv_shell;
+#[cfg(feature = "cli")]
+mod kv_tree;
 mod lock;
 mod maintenance;
 #[cfg(target_os = "linux")]

@@ -1,9 +1,12 @@
 //! The arguments. Keys and values are any bytes that the shell can pass.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::formats::Format;
 
 /// A Bitcask key-value store.
 #[derive(Parser)]
@@ -14,16 +17,44 @@ use clap::{Args, Parser, Subcommand};
     after_help = "Exit status: 0 done, 1 the key is not there or there is damage, 2 an error."
 )]
 pub(crate) struct Cli {
-    /// The store's directory. Only `put` makes one that is missing.
-    #[arg(long, global = true, value_name = "DIR", default_value = "./data")]
-    pub(crate) dir: PathBuf,
+    /// The store's directory, ./data unless said. Only `put` and `import` make one that is missing.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 
     /// Tell on stderr what the store does, not only what it warns of.
     #[arg(long, global = true)]
     pub(crate) debug: bool,
 
+    /// Answer with one JSON object, or one a line for keys; errors and warnings are objects on stderr.
+    ///
+    /// Keys and values that are not UTF-8 are members with names that end in `_base64`.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Keys and values are given and written with escapes: \t \n \r \\ \xHH.
+    ///
+    /// Written so, they are on one line and do nothing to a terminal. In this form, as in hex and base64, a value is
+    /// written with a newline after it, and read from stdin without the one at its end. With --json it is the form of
+    /// arguments only; import and export have forms of their own.
+    #[arg(long, global = true)]
+    pub(crate) escape: bool,
+
+    /// Keys and values are given and written in hex.
+    #[arg(long, global = true)]
+    pub(crate) hex: bool,
+
+    /// Keys and values are given and written in base64, with padding.
+    #[arg(long, global = true)]
+    pub(crate) base64: bool,
+
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.as_deref().unwrap_or(Path::new("./data"))
+    }
 }
 
 #[derive(Subcommand)]
@@ -50,12 +81,57 @@ pub(crate) enum Command {
         #[arg(allow_hyphen_values = true, help = KEY_HELP)]
         key: OsString,
     },
-    /// Rewrite the store so that only live records take up space.
-    Compact,
-    /// Write figures about the store, one `name value` a line.
-    Stats(Beside),
     /// Write all keys in the order of their bytes, each with a newline after it.
     List(Beside),
+    /// Write keys in the order of their bytes, each with a newline after it, with their values if asked for.
+    Scan {
+        #[command(flatten)]
+        keys: Keys,
+        /// So many at the most.
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// Write a tab and the value behind each key. With --escape no key or value has a tab or newline in it.
+        #[arg(long)]
+        values: bool,
+        #[command(flatten)]
+        beside: Beside,
+    },
+    /// Write how many keys there are.
+    Count {
+        #[command(flatten)]
+        keys: Keys,
+        #[command(flatten)]
+        beside: Beside,
+    },
+    /// Put records from a file, stdin or a directory into the store, which is made if it is missing.
+    ///
+    /// Keys that the store has and the source has not stay; of two records of one key the later counts. An empty value
+    /// is stored as one. Records are written in batches of up to 4 MiB and made durable at the end. If there is
+    /// something wrong in the source, what stands before it is stored, and its place is told.
+    #[command(after_long_help = FORMATS)]
+    Import {
+        /// A file, a directory, or `-` for stdin.
+        source: OsString,
+        #[arg(long, value_enum, help = FORMAT_HELP, hide_possible_values = true)]
+        format: Option<Format>,
+    },
+    /// Write all records of the store, in the order of their keys, to a new file, stdout or a directory.
+    ///
+    /// A file that exists is not overwritten. Into a directory that is not empty nothing is written. What cannot be
+    /// read is left out and is an error in the end.
+    #[command(after_long_help = FORMATS)]
+    Export {
+        /// A file that is not there yet, a directory that is empty or not there yet, or `-` for stdout.
+        dest: OsString,
+        #[arg(long, value_enum, help = FORMAT_HELP, hide_possible_values = true)]
+        format: Option<Format>,
+        #[command(flatten)]
+        beside: Beside,
+    },
+    /// Write figures about the store, one `name value` a line.
+    Stats(Beside),
+    /// Rewrite the store so that only live records take up space.
+    Compact,
     /// Make DEST hold what the store does, as a store; done again, bring what is new.
     ///
     /// Files get a second name there if the file system can do that, and are copied otherwise. A program that
@@ -76,6 +152,42 @@ pub(crate) enum Command {
     /// Writes figures and findings, one `name value` a line. Exits 1 if there is damage (lines that
     /// begin with `damage`).
     Verify,
+    /// Measure puts and gets for some two seconds, in a store of its own that is removed again.
+    ///
+    /// It is made below --dir, which has to be there, or else where temporary files are. Puts are buffered and synced
+    /// once at the end, which counts. Each get is checked.
+    Bench {
+        /// How many records are put.
+        #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..))]
+        records: u32,
+        /// How long their values are. The keys have 24 bytes.
+        #[arg(long, value_name = "BYTES", default_value_t = 150, value_parser = parse_value_bytes)]
+        value_bytes: usize,
+        /// How long gets are measured, half of it those of a `Reader`.
+        #[arg(long, value_name = "S", default_value_t = 1.5)]
+        seconds: f64,
+    },
+    /// Write what a shell needs to complete kv's arguments: `source <(kv completions bash)`.
+    Completions { shell: Shell },
+    /// Write the manual page of kv, or of one of its commands: `kv man import | man -l -`.
+    Man {
+        /// The command.
+        command: Option<String>,
+    },
+}
+
+/// Keys by their bytes; what is not said, does not restrict.
+#[derive(Args)]
+pub(crate) struct Keys {
+    /// Those that begin so.
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) prefix: Option<OsString>,
+    /// From this one on.
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) start: Option<OsString>,
+    /// Before this one.
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) end: Option<OsString>,
 }
 
 #[derive(Args)]
@@ -86,4 +198,32 @@ pub(crate) struct Beside {
     pub(crate) read_only: bool,
 }
 
+/// None would be a deletion.
+fn parse_value_bytes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("an empty value is none".into()),
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
 const KEY_HELP: &str = "The key; behind `--` if it is spelt like an option of kv";
+
+const FORMAT_HELP: &str = "jsonl, tsv or tree; told by .jsonl, .ndjson, .tsv or a directory, and jsonl for `-`, unless said";
+
+const FORMATS: &str = "\
+Formats, all of which keep every byte of keys and values:
+
+jsonl: JSON Lines, an object for each record: {\"key\":\"…\",\"value\":\"…\"}. A key that is not UTF-8 is \
+\"key_base64\" instead, with padding, a value \"value_base64\". There are no other members.
+
+tsv: a line for each record: the key, a tab, the value, a newline. Escapes in both: \\t \\n \\r \\\\ and \\xHH, the \
+byte of two hex digits. A line without a newline, a second tab and a carriage return are errors; other bytes stand \
+for themselves. Written as \\xHH are those of other control characters, and those that are not UTF-8.
+
+tree: a directory with a file for each value; its path is the key, with `/` between names. In a name, %25 is a % and \
+%00 a zero byte; %2E alone is `.` and %2E%2E is `..`; % alone is the empty part of a key that begins or ends with `/`, \
+or has two in a row, and of the empty key. A % is added to the name of a file where a directory has that name: the \
+value of `a`, beside that of `a/b`, is in `a%`. Names that are spelt otherwise are refused, so no two files are one key. \
+Symbolic links and what else is neither file nor directory are not followed, left out and warned of. Empty \
+directories are no keys. A key with a part longer than the name of a file can be (255 bytes) is refused.";

@@ -1,76 +1,98 @@
-//! The commands that look after a store's files. What they find goes to stdout, one `name value` a line.
+//! The commands about a store as a whole and its files. What they find goes to stdout, one `name value` a line.
 
-use std::fmt::Display;
-use std::io::{self, Write};
 use std::path::Path;
 
-use zerocask::Store;
+use zerocask::{Stats, Store};
 
-use crate::commands::{Outcome, Result, to_stdout};
-use crate::progress::with_bar;
+use crate::answer::{Answer, Outcome, Shape};
+use crate::failure::Result;
+use crate::progress::{Measure, with_bar};
 
-/// The lines of an answer, in order.
-#[derive(Default)]
-struct Lines(Vec<(&'static str, String)>);
-
-impl Lines {
-    fn add(&mut self, name: &'static str, value: impl Display) {
-        // One line each, whatever is in a path.
-        self.0.push((name, value.to_string().replace(char::is_control, " ")));
-    }
-
-    fn add_all(&mut self, name: &'static str, values: impl IntoIterator<Item: Display>) {
-        values.into_iter().for_each(|value| self.add(name, value));
-    }
-
-    fn print(&self) -> Result<()> {
-        to_stdout(|| {
-            let mut out = io::stdout().lock();
-            self.0.iter().try_for_each(|(name, value)| writeln!(out, "{name} {value}"))
-        })
-    }
-}
-
-pub(crate) fn backup(store: &Store, dest: &Path) -> Result<Outcome> {
-    let report = with_bar("backing up", |told| store.backup(dest, told))?;
-    let mut lines = Lines::default();
-    lines.add("segments", report.segments);
-    lines.add("bytes", report.bytes);
-    lines.add("unchanged", report.unchanged);
-    lines.add("linked", report.linked);
-    lines.add("copied", report.copied);
-    lines.add("removed", report.removed);
-    lines.print()?;
+pub(crate) fn stats(shape: Shape, store: &Store) -> Result<Outcome> {
+    let figures = figures(&store.stats());
+    let mut answer = Answer::default();
+    figures.iter().for_each(|(name, value)| answer.add(name, *value));
+    let width = figures.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    answer.print_or(shape, |out| {
+        figures.iter().try_for_each(|(name, value)| writeln!(out, "{name:width$} {value}"))
+    })?;
     Ok(Outcome::Done)
 }
 
-pub(crate) fn repair(dir: &Path) -> Result<Outcome> {
-    let report = with_bar("repairing", |told| zerocask::repair(dir, told))?;
-    let mut lines = Lines::default();
-    lines.add("faults", report.damage.len());
-    lines.add("salvaged_records", report.salvaged_records);
-    lines.add_all("damage", &report.damage);
-    for lost in &report.lost {
-        lines.add(if lost.stale { "stale" } else { "lost" }, lost);
+fn figures(stats: &Stats) -> [(&'static str, u64); 9] {
+    [
+        ("keys", stats.keys as u64),
+        ("segments", stats.segments as u64),
+        ("bytes", stats.bytes),
+        ("dead_bytes", stats.dead_bytes),
+        ("buffered_bytes", stats.buffered_bytes),
+        ("unsynced_bytes", stats.unsynced_bytes),
+        ("key_directory_bytes", stats.key_directory_bytes as u64),
+        ("pinned_segments", stats.pinned_segments as u64),
+        ("pinned_bytes", stats.pinned_bytes),
+    ]
+}
+
+pub(crate) fn compact(shape: Shape, store: &Store) -> Result<Outcome> {
+    let report = store.compact()?;
+    for path in &report.segments_kept {
+        tracing::warn!(path = %path.display(), "holds damage: kept as it is, not compacted");
     }
-    lines.add_all("gone", &report.gone);
-    lines.add_all("set_aside", report.set_aside.iter().map(|path| path.display()));
-    lines.print()?;
+    let mut answer = Answer::default();
+    answer.add("records_before", report.records_before);
+    answer.add("records_after", report.records_after);
+    answer.add("bytes_before", report.bytes_before);
+    answer.add("bytes_after", report.bytes_after);
+    answer.add("segments_removed", report.segments_removed);
+    answer.add_all("segments_kept", report.segments_kept.iter().map(|path| path.display()));
+    answer.print_or(shape, |out| {
+        writeln!(out, "records {} -> {}", report.records_before, report.records_after)?;
+        writeln!(out, "bytes {} -> {}", report.bytes_before, report.bytes_after)?;
+        writeln!(out, "segments removed {}", report.segments_removed)
+    })?;
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn backup(shape: Shape, store: &Store, dest: &Path) -> Result<Outcome> {
+    let report = with_bar("backing up", Measure::Bytes, |told| store.backup(dest, told))?;
+    let mut answer = Answer::default();
+    answer.add("segments", report.segments);
+    answer.add("bytes", report.bytes);
+    answer.add("unchanged", report.unchanged);
+    answer.add("linked", report.linked);
+    answer.add("copied", report.copied);
+    answer.add("removed", report.removed);
+    answer.print(shape)?;
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn repair(shape: Shape, dir: &Path) -> Result<Outcome> {
+    let report = with_bar("repairing", Measure::Bytes, |told| zerocask::repair(dir, told))?;
+    let mut answer = Answer::default();
+    answer.add("faults", report.damage.len());
+    answer.add("salvaged_records", report.salvaged_records);
+    answer.add_all("damage", &report.damage);
+    let (stale, lost): (Vec<_>, Vec<_>) = report.lost.iter().partition(|lost| lost.stale);
+    answer.add_all("stale", stale);
+    answer.add_all("lost", lost);
+    answer.add_all("gone", &report.gone);
+    answer.add_all("set_aside", report.set_aside.iter().map(|path| path.display()));
+    answer.print(shape)?;
     Ok(if report.is_whole() { Outcome::Done } else { Outcome::Damaged })
 }
 
-pub(crate) fn verify(dir: &Path) -> Result<Outcome> {
-    let report = with_bar("verifying", |told| zerocask::verify(dir, told))?;
-    let mut lines = Lines::default();
-    lines.add("segments", report.segments);
-    lines.add("records", report.records);
-    lines.add("bytes", report.bytes);
-    lines.add("unapplied_batch_records", report.unapplied_batch_records);
-    lines.add_all("damage", &report.damage);
-    lines.add_all("torn", &report.torn);
-    lines.add_all("leftover", report.leftovers.iter().map(|path| path.display()));
-    lines.add_all("set_aside", report.set_aside.iter().map(|path| path.display()));
-    lines.add_all("foreign", report.foreign.iter().map(|path| path.display()));
-    lines.print()?;
+pub(crate) fn verify(shape: Shape, dir: &Path) -> Result<Outcome> {
+    let report = with_bar("verifying", Measure::Bytes, |told| zerocask::verify(dir, told))?;
+    let mut answer = Answer::default();
+    answer.add("segments", report.segments);
+    answer.add("records", report.records);
+    answer.add("bytes", report.bytes);
+    answer.add("unapplied_batch_records", report.unapplied_batch_records);
+    answer.add_all("damage", &report.damage);
+    answer.add_all("torn", &report.torn);
+    answer.add_all("leftover", report.leftovers.iter().map(|path| path.display()));
+    answer.add_all("set_aside", report.set_aside.iter().map(|path| path.display()));
+    answer.add_all("foreign", report.foreign.iter().map(|path| path.display()));
+    answer.print(shape)?;
     Ok(if report.is_clean() { Outcome::Done } else { Outcome::Damaged })
 }
