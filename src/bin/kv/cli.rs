@@ -117,8 +117,8 @@ pub(crate) enum Command {
     },
     /// Write all records of the store, in the order of their keys, to a new file, stdout or a directory.
     ///
-    /// A file that exists is not overwritten. Into a directory that is not empty nothing is written. What cannot be
-    /// read is left out and is an error in the end.
+    /// A file that exists is not overwritten, and nothing is written to a directory that is not empty. To stdout go the
+    /// records and no figures. What cannot be read is left out and is an error in the end.
     #[command(after_long_help = FORMATS)]
     Export {
         /// A file that is not there yet, a directory that is empty or not there yet, or `-` for stdout.

@@ -321,6 +321,22 @@ mod tests {
         }
     }
 
+    /// It may have become something else since the tree was looked through.
+    #[test]
+    fn a_leaf_that_is_no_file_is_neither_followed_nor_waited_for() {
+        let dir = tempdir().unwrap();
+        fs::write(dir.path().join("outside"), "secret").unwrap();
+        std::os::unix::fs::symlink("outside", dir.path().join("link")).unwrap();
+        fs::create_dir(dir.path().join("directory")).unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for name in ["link", "directory", "pipe"] {
+            let leaf = Leaf { key: vec![], path: dir.path().join(name), len: 0 };
+            let line = leaf.read().unwrap_err().line();
+            assert!(line.contains(&format!("/{name}")), "{line}");
+        }
+    }
+
     #[test]
     fn names_that_the_file_system_takes_for_one_are_an_error() {
         let dir = tempdir().unwrap();
