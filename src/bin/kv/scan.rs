@@ -120,3 +120,39 @@ pub(crate) fn count(shape: Shape, store: &Store, selection: &Selection) -> Resul
     readable(unreadable)?;
     Ok(Outcome::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::FileExt;
+
+    use tempfile::tempdir;
+    use zerocask::{Options, Verify};
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_cannot_be_read_is_left_out_and_told() {
+        let dir = tempdir().unwrap();
+        let store = Options::new().verify(Verify::Always).open(dir.path()).unwrap();
+        for key in ["a", "b", "c"] {
+            store.put(key, format!("value of {key}")).unwrap();
+        }
+        let Selected { keys, unreadable } = select(&store, &Selection::default());
+        assert!(unreadable.is_none() && keys.len() == 3);
+        let path = dir.path().join("00000001.data");
+        let bytes = fs::read(&path).unwrap();
+        let at = bytes.windows(10).position(|bytes| bytes == b"value of b").unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(b"damage", at as u64).unwrap();
+
+        let mut shown = Vec::new();
+        let show = |key: &[u8], _: &[u8]| {
+            shown.push(key.to_vec());
+            Ok(())
+        };
+        let unreadable = each(&store, &keys, show).unwrap();
+        assert!(matches!(unreadable, Some(Error::Corrupt { .. })), "{unreadable:?}");
+        assert_eq!(shown, [b"a", b"c"]);
+    }
+}
