@@ -173,6 +173,23 @@ impl Store {
         }
     }
 
+    /// Deletes a key if its value is as `condition` says, and gives that.
+    pub(crate) fn delete_if(
+        &self,
+        key: &[u8],
+        mut condition: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Option<Value>> {
+        loop {
+            let seen = self.index_if_open()?.see(key)?;
+            let Some(found) = self.live_value(&seen).filter(|value| condition(value)) else {
+                return Ok(None);
+            };
+            if self.write_seen(&seen, Record::tombstone(0, key))? {
+                return Ok(Some(found));
+            }
+        }
+    }
+
     fn live_value(&self, seen: &Seen<'_>) -> Option<Value> {
         let hit = seen.hit().filter(|hit| self.is_live(&hit.extent))?;
         Some(Value::new(hit.region.clone().into_owned(), hit.extent.value.clone()))

@@ -18,10 +18,12 @@ use crate::error::{Damage, Error, Result};
 use crate::fs::Region;
 use crate::keydir::{KeyDirectory, KeyHasher, Old};
 use crate::location::{Location, SegmentSlot};
-use crate::options::Verify;
+use crate::options::{Options, Verify};
+use crate::ordered::OrderedKeys;
+use crate::past::Past;
 use crate::record::{self, Frame};
 use crate::segment::scan::{self, Found, Rules};
-use crate::segment::{Pin, Segment, Slots, Table};
+use crate::segment::{self, Pin, Segment, Slots, Table};
 
 /// A newest segment below this is copied rather than left.
 pub(crate) const TAKE_UP_BELOW: u64 = 1 << 20;
@@ -32,6 +34,7 @@ pub(crate) struct Index {
     directory: Directory,
     hasher: KeyHasher,
     verify: Verify,
+    ordered: Option<OrderedKeys>,
 }
 
 /// What a look-up among the segments of one moment comes to.
@@ -75,6 +78,18 @@ pub(crate) struct Existing {
 }
 
 impl Hit<'_> {
+    /// The record as it lies in its file.
+    fn frame(&self) -> Result<Frame<'_>> {
+        let start = (self.location.offset() - self.region.base()) as usize;
+        let bytes = self.region.get_from(start).unwrap_or_default();
+        Frame::read(bytes, self.location.offset()).map_err(|damage| self.corrupt(damage))
+    }
+
+    #[cold]
+    fn corrupt(&self, damage: Damage) -> Error {
+        segment::corrupt(self.region.path(), self.location.offset(), damage)
+    }
+
     fn into_owned(self) -> Hit<'static> {
         let Hit { location, region, extent } = self;
         Hit { location, region: Cow::Owned(region.into_owned()), extent }
@@ -82,6 +97,10 @@ impl Hit<'_> {
 }
 
 impl Seen<'_> {
+    pub(crate) fn into_hit(self) -> Option<Hit<'static>> {
+        self.hit
+    }
+
     /// What readers find, whether it has expired or not.
     pub(crate) fn hit(&self) -> Option<&Hit<'static>> {
         self.hit.as_ref()
@@ -89,13 +108,10 @@ impl Seen<'_> {
 
     /// The key's record as it lies in its file. Its checksum is right, whatever reads look at.
     pub(crate) fn frame(&self) -> Result<Option<Frame<'_>>> {
-        let Some(Hit { location, region, .. }) = &self.hit else { return Ok(None) };
-        let start = (location.offset() - region.base()) as usize;
-        let pin = Pin { region: Cow::Borrowed(&**region), start };
-        let bytes = region.get_from(start).unwrap_or_default();
-        let frame = Frame::read(bytes, location.offset());
-        let checked = frame.and_then(|frame| frame.verify().map(|()| frame));
-        checked.map(Some).map_err(|damage| pin.corrupt(damage))
+        let Some(hit) = &self.hit else { return Ok(None) };
+        let frame = hit.frame()?;
+        frame.verify().map_err(|damage| hit.corrupt(damage))?;
+        Ok(Some(frame))
     }
 }
 
@@ -106,6 +122,13 @@ impl Existing {
     }
 }
 
+/// The key and the value of an entry.
+pub(crate) struct Pair {
+    /// In the region of the hit.
+    pub(crate) key: Range<usize>,
+    pub(crate) hit: Hit<'static>,
+}
+
 /// A record that a copy of its segment has to hold.
 pub(crate) struct Carried<'a> {
     pub(crate) hash: u64,
@@ -114,9 +137,20 @@ pub(crate) struct Carried<'a> {
 }
 
 impl Index {
-    pub(crate) fn new(directory: Directory, hasher: KeyHasher, verify: Verify) -> Self {
-        let (keydir, segments) = (KeyDirectory::new(), Table::new());
-        Index { keydir, segments, directory, hasher, verify }
+    pub(crate) fn new(directory: Directory, hasher: KeyHasher, options: &Options) -> Self {
+        Index {
+            keydir: KeyDirectory::new(),
+            segments: Table::new(),
+            directory,
+            hasher,
+            verify: options.verify,
+            ordered: options.ordered.then(OrderedKeys::default),
+        }
+    }
+
+    /// All keys in order, if the store keeps them so.
+    pub(crate) fn ordered(&self) -> Option<&OrderedKeys> {
+        self.ordered.as_ref()
     }
 
     #[inline(always)]
@@ -204,6 +238,30 @@ impl Index {
         }
     }
 
+    /// The record that `key` had.
+    pub(crate) fn find_past(&self, past: &Past, key: &[u8]) -> Result<Option<Hit<'static>>> {
+        let hash = self.hash(key);
+        'again: loop {
+            // The segments first: one that leaves after this is in them, and one that came before is kept.
+            let slots = self.segments.now();
+            for location in past.all(&self.keydir, hash) {
+                let Some(segment) = past.segment(&slots, location.slot()) else {
+                    if self.segments.is_now(&slots) {
+                        return Err(self.lost(location));
+                    }
+                    continue 'again;
+                };
+                let pin = segment.pin(location.offset())?;
+                let candidate = self.read_candidate(hash, key, location, &pin);
+                if let Some(extent) = candidate.map_err(|damage| pin.corrupt(damage))? {
+                    let hit = Hit { location, region: pin.region, extent };
+                    return Ok(Some(hit.into_owned()));
+                }
+            }
+            return Ok(None);
+        }
+    }
+
     /// Whether a key's entry is what it was. It stays so for who has the writer's lock.
     pub(crate) fn is_still(&self, seen: &Seen<'_>) -> bool {
         match &seen.hit {
@@ -274,15 +332,39 @@ impl Index {
     /// Lets `key`'s entry name its newest record, which has just been written or scanned.
     pub(crate) fn set(&self, hash: u64, key: &[u8], new: Location) {
         if self.keydir.change(hash, Old::NoSuchHash, Some(new)) {
-            return;
+            return self.note_order(key);
         }
-        loop {
-            let old = self.find_for_write(hash, key);
-            // A compaction may move the entry meanwhile; nobody else changes it.
-            if self.change(hash, old.as_ref(), Some(new)) {
-                return;
-            }
+        // A compaction may move the entry meanwhile; nobody else changes it.
+        while !self.enter(hash, key, self.find_for_write(hash, key).as_ref(), new) {}
+    }
+
+    /// Lets `key`'s entry, or a new one, name a record. False, and nothing done, if the entry is no longer where
+    /// `old` says.
+    pub(crate) fn enter(
+        &self,
+        hash: u64,
+        key: &[u8],
+        old: Option<&Existing>,
+        new: Location,
+    ) -> bool {
+        let entered = self.change(hash, old, Some(new));
+        if entered && old.is_none() {
+            self.note_order(key);
         }
+        entered
+    }
+
+    /// A key has an entry that had none.
+    fn note_order(&self, key: &[u8]) {
+        if let Some(ordered) = &self.ordered {
+            ordered.insert(key);
+        }
+    }
+
+    /// Lets an entry name a copy of its record. False, and nothing done, if it is no longer where the copied
+    /// record is.
+    pub(crate) fn set_copy(&self, hash: u64, from: Location, copy: Location) -> bool {
+        self.keydir.change(hash, Old::CopiedFrom(from), Some(copy))
     }
 
     /// Lets a record that was read take effect, the newest of all that were read so far.
@@ -309,7 +391,7 @@ impl Index {
             }
         });
         for (hash, location) in left {
-            self.keydir.change(hash, Old::At(location), None);
+            self.change(hash, Some(&Existing::at(location)), None);
         }
         slots.iter().for_each(|&slot| self.segments.retire(slot));
     }
@@ -321,12 +403,29 @@ impl Index {
         if !self.keydir.change(hash, from, new) {
             return false;
         }
-        if let Some(Existing { location, len: Some(len), .. }) = old
+        let Some(Existing { location, len, .. }) = old else { return true };
+        if let Some(len) = len
             && let Some(segment) = self.segments.get(location.slot())
         {
             segment.usage().add_dead(*len);
         }
+        if let Some(ordered) = &self.ordered
+            && new.is_none()
+        {
+            self.forget_order(ordered, hash, *location);
+        }
         true
+    }
+
+    /// The entry at a location is gone.
+    fn forget_order(&self, ordered: &OrderedKeys, hash: u64, location: Location) {
+        let Some(segment) = self.segments.get(location.slot()) else { return };
+        // One that cannot be read stays, and is found absent by whoever meets it.
+        let Ok(pin) = segment.pin(location.offset()) else { return };
+        if let Ok(frame) = read_frame(&pin) {
+            // A put may have been faster since.
+            ordered.remove_unless(frame.key(), |key| self.find_for_write(hash, key).is_some());
+        }
     }
 
     /// Names a record that was just written. Where reading does not check records, it counts as
@@ -412,19 +511,26 @@ impl Index {
         }
     }
 
-    /// The key of the record in `pin`, as a range of the region, and when it expires.
-    pub(crate) fn read_key(
-        &self,
-        location: Location,
-        pin: &Pin<'_>,
-    ) -> Result<(Range<usize>, Option<u64>)> {
+    /// A record that was found, with its key.
+    pub(crate) fn pair(&self, hit: Hit<'static>) -> Result<Pair> {
+        let start = (hit.location.offset() - hit.region.base()) as usize;
+        let key = hit.frame()?.key_range();
+        Ok(Pair { key: start + key.start..start + key.end, hit })
+    }
+
+    /// The record of an entry, whatever its key is.
+    pub(crate) fn read_entry(&self, entry: &Entry) -> Result<Pair> {
+        let (location, segment) = entry;
+        let pin = segment.pin(location.offset())?;
         let corrupt = |damage| pin.corrupt(damage);
-        let frame = read_frame(pin).map_err(corrupt)?;
-        if self.must_verify(location) {
+        let frame = read_frame(&pin).map_err(corrupt)?;
+        if self.must_verify(*location) {
             frame.verify().map_err(corrupt)?;
         }
-        let key = frame.key_range();
-        Ok((pin.start + key.start..pin.start + key.end, frame.expires_at()))
+        let key = in_region(&pin, frame.key_range());
+        let extent = extent(&pin, &frame);
+        let hit = Hit { location: *location, region: pin.region, extent };
+        Ok(Pair { key, hit: hit.into_owned() })
     }
 
     #[inline(always)]
@@ -435,15 +541,27 @@ impl Index {
         }
     }
 
-    /// Every entry of some hashes from `from` on, with its segment, and the hash at which to go on.
-    pub(crate) fn entries_from(&self, from: u64) -> (Vec<Result<Entry>>, Option<u64>) {
+    /// Every entry of some hashes from `from` on, now or then, with its segment, and the hash at which to go on.
+    pub(crate) fn entries_from(
+        &self,
+        from: u64,
+        past: Option<&Past>,
+    ) -> (Vec<Result<Entry>>, Option<u64>) {
         loop {
             let slots = self.segments.now();
             let mut locations = Vec::new();
-            let next = self.keydir.visit_from(from, |_, location| locations.push(location));
-            let hold = |location: Location| match slots.get(location.slot()) {
-                Some(segment) => Ok((location, Arc::clone(segment))),
-                None => Err(self.lost(location)),
+            let push = |_, location| locations.push(location);
+            let next = match past {
+                None => self.keydir.visit_from(from, push),
+                Some(past) => past.visit_from(&self.keydir, from, push),
+            };
+            let hold = |location: Location| {
+                let slot = location.slot();
+                let segment = match past {
+                    None => slots.get(slot).cloned(),
+                    Some(past) => past.segment(&slots, slot),
+                };
+                segment.map(|segment| (location, segment)).ok_or_else(|| self.lost(location))
             };
             let entries: Vec<_> = locations.into_iter().map(hold).collect();
             // Some may have come later than the segments that were taken.
@@ -478,13 +596,19 @@ impl Index {
                 self.keydir.mark_verified(hash, location);
             }
         }
-        if !is_same {
-            return Ok(None);
-        }
-        let value = frame.value_range();
-        let value = pin.start + value.start..pin.start + value.end;
-        Ok(Some(Extent { value, expires_at: frame.expires_at() }))
+        Ok(is_same.then(|| extent(pin, &frame)))
     }
+}
+
+#[inline]
+fn extent(pin: &Pin<'_>, frame: &Frame<'_>) -> Extent {
+    Extent { value: in_region(pin, frame.value_range()), expires_at: frame.expires_at() }
+}
+
+/// A range of the pin's record as one of its region.
+#[inline]
+fn in_region(pin: &Pin<'_>, range: Range<usize>) -> Range<usize> {
+    pin.start + range.start..pin.start + range.end
 }
 
 #[inline]

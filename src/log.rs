@@ -22,11 +22,12 @@ use crate::directory::Directory;
 use crate::durable::Durable;
 use crate::error::{Error, Result};
 use crate::fs::{Fs, Reading, prefetch_bytes};
-use crate::index::{Carried, Existing, Index, Seen};
+use crate::index::{Carried, Index, Seen};
 use crate::interval::Interval;
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::manifest::Manifest;
 use crate::options::{Durability, Options};
+use crate::past::Past;
 use crate::record::{self, MAX_ALIGN, Record};
 use crate::segment::{Active, Appended, Segment};
 
@@ -202,6 +203,15 @@ impl Log {
             }
         }
         false
+    }
+
+    /// What is there now, to be kept. Nobody is in the middle of a write.
+    pub(crate) fn past(&self) -> Result<Past> {
+        let _no_writes = self.writer.lock();
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        Ok(Past::begin(&self.index.keydir, &self.index.segments, self.clock.now()))
     }
 
     /// Hands all that is buffered to the OS.
@@ -403,6 +413,22 @@ impl Log {
         self.seal_active(writer)
     }
 
+    /// Lets everything go, durably. No compaction runs.
+    pub(crate) fn clear(&self) -> Result<()> {
+        let mut writer = self.writer()?;
+        // So that there is one manifest to replace, and what is in it is all there is.
+        self.seal_for_compaction(&mut writer)?;
+        let all = self.index.segments.list();
+        self.commits.commit(|manifest| {
+            manifest.sealed.clear();
+            Ok(())
+        })?;
+        self.index.let_go(&all.iter().map(|&(slot, _)| slot).collect());
+        // The oldest first, as in a compaction: no tombstone goes before what it deletes.
+        all.iter().for_each(|(_, segment)| self.remove_file(segment.id()));
+        Ok(())
+    }
+
     /// Removes an unlisted file. Failing to is no error: the next opening removes it.
     pub(crate) fn remove_file(&self, id: SegmentId) {
         if self.commits.poison().check().is_err() {
@@ -499,8 +525,9 @@ impl Log {
         let slot = added.ok_or_else(|| self.too_many_segments())?;
         for (hash, from, offset) in moves {
             // Under the writer's lock and outside compactions nobody else changes the entry.
-            let to = self.index.location(slot, offset);
-            self.index.change(hash, Some(&Existing::at(from)), to);
+            if let Some(to) = self.index.location(slot, offset) {
+                self.index.set_copy(hash, from, to);
+            }
         }
         if let Some((old_slot, _)) = old {
             self.index.segments.retire(old_slot);

@@ -1,7 +1,7 @@
 //! [`Store`]: the face. Wiring only.
 
 use std::fmt;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,15 +16,18 @@ use crate::follow::{self, Follower, Refreshed};
 use crate::fs::{Fs, Lock, OsFs};
 use crate::get_many::GetMany;
 use crate::index::{Extent, Index, Look};
-use crate::keys::Keys;
+use crate::keys::{Iter, Keys};
 use crate::location::Location;
 use crate::log::Log;
 use crate::options::{Durability, EmptyValues, Options};
 use crate::page_cache;
 use crate::progress::Progress;
+use crate::range::Range;
 use crate::reader::Reader;
 use crate::recover::{self, RecoveryReport};
 use crate::segment::Slots;
+use crate::sight::Sight;
+use crate::snapshot::Snapshot;
 use crate::stats::Stats;
 use crate::value::Value;
 
@@ -284,7 +287,82 @@ impl Store {
 
     /// All keys, in no order.
     pub fn keys(&self) -> Keys<'_> {
-        Keys::new(&self.inner.log)
+        Keys::new(Sight::now(self.log()))
+    }
+
+    /// All keys with their values, in no order.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = zerocask::Store::open(dir.path())?;
+    /// store.put("apple", "red")?;
+    /// for pair in store.iter() {
+    ///     let (key, value) = pair?;
+    ///     assert!(key == "apple" && value == "red");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn iter(&self) -> Iter<'_> {
+        Iter::new(Sight::now(self.log()))
+    }
+
+    /// The keys that begin with `prefix`, with their values, in the order of the keys' bytes.
+    ///
+    /// The key directory has no order: this visits every key, reads its record, and sorts those that begin so, when it is called;
+    /// values are read as they are asked for. With [`Options::ordered`] it visits the keys that it finds.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = zerocask::Store::open(dir.path())?;
+    /// store.write(zerocask::Batch::new().put("user/2", "b").put("user/1", "a").put("x", ""))?;
+    /// let values: Result<Vec<_>, _> = store.prefix("user/").map(|pair| pair.map(|p| p.1)).collect();
+    /// assert_eq!(values?, ["a", "b"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range<'_> {
+        Range::prefix(Sight::now(self.log()), prefix.as_ref())
+    }
+
+    /// The keys within a range, with their values, in the order of the keys' bytes. Costs what [`Store::prefix`] does.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = zerocask::Options::new().ordered(true).open(dir.path())?;
+    /// for day in ["2026-01-05", "2026-02-01", "2026-01-31"] {
+    ///     store.put(day, "x")?;
+    /// }
+    /// let last = store.range("2026-01".."2026-02").next_back().ok_or("there are two")??;
+    /// assert_eq!(last.0, "2026-01-31");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Range<'_> {
+        Range::within(Sight::now(self.log()), range)
+    }
+
+    /// The store as it is now, for reading while it changes: no write that has not returned yet is in it in part. Waits for a
+    /// write that goes on, and for a [`Store::refresh`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = zerocask::Store::open(dir.path())?;
+    /// store.put("apple", "red")?;
+    /// let before = store.snapshot()?;
+    /// store.delete("apple")?;
+    /// store.compact()?;
+    /// assert_eq!(before.get("apple")?.as_deref(), Some(&b"red"[..]));
+    /// assert_eq!(before.iter().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let begin = || self.log().past();
+        let past = match &self.inner.follower {
+            Some(follower) => follower.between_refreshes(begin),
+            None => begin(),
+        };
+        Ok(Snapshot::new(self.clone(), past?))
     }
 
     /// Rewrites the store so that its files hold live records only, and returns the space of the rest.
@@ -362,7 +440,10 @@ impl Store {
         let index = self.inner.index();
         let segments = index.segments.list();
         let retired = index.segments.retired();
+        let (snapshots, snapshot_changes) = index.keydir.overlays();
         Stats {
+            snapshots,
+            snapshot_changes,
             keys: index.keydir.len(),
             // A read-only store holds what is not sealed yet in pieces.
             segments: segments.chunk_by(|(_, a), (_, b)| a.id() == b.id()).count(),
@@ -461,7 +542,7 @@ impl Store {
     /// Whether a record counts still.
     #[inline]
     pub(crate) fn is_live(&self, extent: &Extent) -> bool {
-        extent.expires_at.is_none_or(|at| at > self.inner.log.clock.now())
+        Sight::now(self.log()).is_live(extent)
     }
 
     /// The value that a look-up came to; `None` if it has to be done again.

@@ -380,8 +380,10 @@ pub(crate) fn print_head(a: &str, b: &str) {
 /// Anonymous memory for each key, of stores just written and reopened, each in a new process.
 fn measure_memory(plan: &Plan) {
     println!("\n### memory: bytes for each key, values of 8 bytes\n");
-    println!("| keys | key length | just written | reopened | `key_directory_bytes` | target |");
-    println!("|---:|---:|---:|---:|---:|---:|");
+    println!(
+        "| keys | key length | just written | reopened | `key_directory_bytes` | target | reopened with `ordered` |"
+    );
+    println!("|---:|---:|---:|---:|---:|---:|---:|");
     for &(keys, key_len) in plan.memory {
         let dir = fresh_dir();
         let child = |phase: &str| {
@@ -392,20 +394,21 @@ fn measure_memory(plan: &Plan) {
             String::from_utf8(output.stdout).unwrap()
         };
         let written = child("write");
-        let reopened = child("open");
+        let [reopened, ordered] = ["open", "open-ordered"].map(child);
         let field = |line: &str, n: usize| line.split_whitespace().nth(n).unwrap().to_owned();
         println!(
-            "| {keys} | {key_len} | **{}** | **{}** | {} | ≤ 24 |",
+            "| {keys} | {key_len} | **{}** | **{}** | {} | ≤ 24 | {} |",
             field(&written, 0),
             field(&reopened, 0),
-            field(&reopened, 1)
+            field(&reopened, 1),
+            field(&ordered, 0)
         );
     }
 }
 
 fn memory_child(phase: &str, keys: usize, key_len: usize, dir: &Path) {
     let before = anonymous_bytes();
-    let store = buffered().open(dir).unwrap();
+    let store = buffered().ordered(phase == "open-ordered").open(dir).unwrap();
     if phase == "write" {
         let mut key = vec![0; key_len];
         for i in 0..keys as u64 {

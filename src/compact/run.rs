@@ -267,7 +267,7 @@ impl Copying<'_> {
         for &Move { hash, from, output, offset, len } in &self.moves {
             let to = log.index.location(slots[output as usize], offset);
             debug_assert!(to.is_some(), "appending refuses offsets that no location can name");
-            if to.is_some() && !log.index.change(hash, Some(&Existing::at(from)), to) {
+            if to.is_some_and(|to| !log.index.set_copy(hash, from, to)) {
                 // A put or a delete was faster: the copy is stale already.
                 self.finished[output as usize].1.usage().add_dead(len);
             }

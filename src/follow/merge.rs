@@ -185,7 +185,7 @@ impl CatchUp<'_> {
                     self.index.change(hash, Some(old), None);
                 }
             } else if counts {
-                self.index.change(hash, old.as_ref(), Some(location));
+                self.index.enter(hash, key, old.as_ref(), location);
             } else {
                 segment.usage().add_dead(frame.len());
             }

@@ -116,7 +116,7 @@ pub(crate) fn open(
         }
     };
     let hasher = KeyHasher::new(&manifest.seed, hash_mask);
-    let index = Index::new(directory.clone(), hasher, options.verify);
+    let index = Index::new(directory.clone(), hasher, options);
     let follower = Follower {
         fs: Arc::clone(fs),
         directory: directory.clone(),
@@ -141,6 +141,12 @@ pub(crate) fn open(
 }
 
 impl Follower {
+    /// Does something during which no refresh goes on.
+    pub(crate) fn between_refreshes<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _no_refresh = self.state.lock();
+        act()
+    }
+
     /// Catches up with all that had been flushed when this was called. Refreshes take turns.
     pub(crate) fn refresh(&self, index: &Index) -> Result<Refreshed> {
         let mut state = self.state.lock();

@@ -19,6 +19,7 @@
 
 mod arena;
 mod hash;
+mod overlay;
 mod page;
 mod sweep;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
 pub(crate) use hash::KeyHasher;
+pub(crate) use overlay::Overlay;
 
 use crate::location::Location;
 use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, fence};
@@ -54,6 +56,8 @@ struct Writer {
     to: Vec<Usage>,
     /// Entries from which on the sweep has to go on.
     room: usize,
+    /// Of those who want to know what entries were.
+    overlays: Vec<Arc<Overlay>>,
 }
 
 /// How the slots of a page, and of those it links to, are used. What a sweep has copied from it is still in it.
@@ -72,6 +76,8 @@ pub(crate) enum Old {
     NoSuchKey,
     /// An entry that has it stands there.
     At(Location),
+    /// One that has it stands there, and is to name a copy of the same record.
+    CopiedFrom(Location),
 }
 
 impl KeyDirectory {
@@ -81,7 +87,7 @@ impl KeyDirectory {
         let current = Arc::as_ptr(&sweep).cast_mut();
         let (from, to) = (usages(sweep.from().len()), usages(sweep.to().len()));
         let room = sweep.room();
-        let writer = Writer { arena, sweeps: vec![sweep], from, to, room };
+        let writer = Writer { arena, sweeps: vec![sweep], from, to, room, overlays: Vec::new() };
         KeyDirectory {
             sweep: AtomicPtr::new(current),
             len: AtomicUsize::new(0),
@@ -146,6 +152,9 @@ impl KeyDirectory {
     /// things are no longer as `old` says.
     pub(crate) fn change(&self, hash: u64, old: Old, new: Option<Location>) -> bool {
         let mut writer = self.writer.lock();
+        if !matches!(old, Old::CopiedFrom(_)) {
+            writer.overlays.iter().for_each(|overlay| overlay.note(hash, || self.all(hash)));
+        }
         match (old, new) {
             (Old::NoSuchHash, _) if self.first(hash).is_some() => false,
             (Old::NoSuchHash | Old::NoSuchKey, None) => true,
@@ -153,7 +162,7 @@ impl KeyDirectory {
                 self.insert(&mut writer, hash, new);
                 true
             }
-            (Old::At(old), new) => self.replace(&mut writer, hash, old, new),
+            (Old::At(old) | Old::CopiedFrom(old), new) => self.replace(&mut writer, hash, old, new),
         }
     }
 
@@ -169,12 +178,60 @@ impl KeyDirectory {
     /// to go on, or `None` at the end. Changes wait meanwhile.
     pub(crate) fn visit_from(&self, from: u64, visitor: impl FnMut(u64, Location)) -> Option<u64> {
         let _no_changes = self.writer.lock();
+        self.visit_page(from, visitor)
+    }
+
+    /// As [`KeyDirectory::visit_from`], entries as they were when the overlay was begun.
+    pub(crate) fn visit_past_from(
+        &self,
+        overlay: &Overlay,
+        from: u64,
+        mut visitor: impl FnMut(u64, Location),
+    ) -> Option<u64> {
+        let _no_changes = self.writer.lock();
+        let next = self.visit_page(from, |hash, location| {
+            if !overlay.has(hash) {
+                visitor(hash, location);
+            }
+        });
+        overlay.visit(from..=next.map_or(u64::MAX, |next| next - 1), visitor);
+        next
+    }
+
+    /// Shows every entry of the hashes from `from` on that are in the same page, and gives the one after them.
+    fn visit_page(&self, from: u64, visitor: impl FnMut(u64, Location)) -> Option<u64> {
         let sweep = self.sweep();
         let place = sweep.place(from);
         let last = *sweep.hashes(place).end();
         // An old page still has the entries that the sweep has copied.
         self.visit(sweep.table(place), place.index, from..=last, visitor);
         last.checked_add(1)
+    }
+
+    /// Begins to keep what entries are, and says how many there are.
+    pub(crate) fn begin_overlay(&self) -> (Arc<Overlay>, usize) {
+        let overlay = Arc::<Overlay>::default();
+        let mut writer = self.writer.lock();
+        writer.overlays.push(Arc::clone(&overlay));
+        (overlay, self.len())
+    }
+
+    /// Nobody wants to know any more.
+    pub(crate) fn end_overlay(&self, overlay: &Arc<Overlay>) {
+        self.writer.lock().overlays.retain(|other| !Arc::ptr_eq(other, overlay));
+    }
+
+    /// The location of every entry with this hash when the overlay was begun.
+    pub(crate) fn all_past(&self, overlay: &Overlay, hash: u64) -> Vec<Location> {
+        // In this order (K8).
+        let now = self.all(hash);
+        overlay.get(hash).unwrap_or(now)
+    }
+
+    /// How many overlays there are, and how many hashes they have.
+    pub(crate) fn overlays(&self) -> (usize, usize) {
+        let writer = self.writer.lock();
+        (writer.overlays.len(), writer.overlays.iter().map(|overlay| overlay.len()).sum())
     }
 
     /// Bytes of memory that it takes.

@@ -278,3 +278,30 @@ fn the_next_pages_are_in_memory_before_the_last_of_these_are_taken() {
     assert!(!first_strip.contains(&next));
     assert!(resident_kib(next.as_ptr().addr()) >= arena::STRIP * page::PAGE_LEN / 1024);
 }
+
+#[test]
+fn what_an_overlay_says_once_it_says_always() {
+    let keydir = KeyDirectory::new();
+    keydir.change(7, Old::NoSuchKey, Some(at(0)));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut offset = 0;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                assert!(keydir.change(7, Old::At(at(offset)), Some(at(offset + 1))));
+                offset += 1;
+            }
+        });
+        for _ in 0..20_000 {
+            let (overlay, len) = keydir.begin_overlay();
+            let all = || keydir.all_past(&overlay, 7).iter().map(|at| at.offset()).collect();
+            let (first, mut visited): (Vec<u64>, _) = (all(), Vec::new());
+            keydir.visit_past_from(&overlay, 0, |_, location| visited.push(location.offset()));
+            assert_eq!((&visited, len), (&first, 1));
+            assert_eq!(all(), first);
+            keydir.end_overlay(&overlay);
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(keydir.overlays(), (0, 0));
+}

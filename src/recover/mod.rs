@@ -139,7 +139,7 @@ impl<'a> Recovering<'a> {
             strict: options.recovery == Recovery::Strict,
             segment_size: options.segment_size,
             reading: Reading::new(options),
-            index: Index::new(directory.clone(), hasher, options.verify),
+            index: Index::new(directory.clone(), hasher, options),
             report: RecoveryReport::default(),
         }
     }

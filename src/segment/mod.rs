@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use active::{Active, Appended, Buffer};
-pub(crate) use table::{Slots, Table};
+pub(crate) use table::{Keeper, Slots, Table};
 
 use crate::error::{Damage, Error, Result};
 use crate::fs::{File, Fs, Reading, Region, View, Whole};

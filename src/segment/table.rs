@@ -51,6 +51,21 @@ pub(crate) struct Table {
     slots: ArcSwap<Slots>,
     /// Also serialises changes of `slots`.
     retired: Mutex<Vec<Leaving>>,
+    keepers: Mutex<Vec<Weak<Keeper>>>,
+}
+
+/// Keeps the segments that leave while it is there.
+#[derive(Default)]
+pub(crate) struct Keeper {
+    left: Mutex<Vec<(SegmentSlot, Arc<Segment>)>>,
+}
+
+impl Keeper {
+    /// The segment of a slot, if it has left.
+    pub(crate) fn get(&self, slot: SegmentSlot) -> Option<Arc<Segment>> {
+        let left = self.left.lock();
+        left.iter().find(|(other, _)| *other == slot).map(|(_, segment)| Arc::clone(segment))
+    }
 }
 
 struct Leaving {
@@ -75,7 +90,7 @@ pub(crate) struct Retired {
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Table { slots: ArcSwap::default(), retired: Mutex::default() }
+        Table { slots: ArcSwap::default(), retired: Mutex::default(), keepers: Mutex::default() }
     }
 
     /// Gives the segment a slot; `None` if all are taken.
@@ -118,8 +133,22 @@ impl Table {
         if let Some(segment) = self.get(slot) {
             let (path, bytes) = (Arc::downgrade(segment.path()), segment.usage().bytes());
             retired.push(Leaving { slot, path, bytes });
+            self.keepers.lock().retain(|keeper| {
+                let keeper = keeper.upgrade();
+                let keep = |keeper: &Arc<Keeper>| {
+                    keeper.left.lock().push((slot, Arc::clone(&segment)));
+                };
+                keeper.as_ref().map(keep).is_some()
+            });
             self.put(slot, None);
         }
+    }
+
+    /// Keeps all segments that are there from being let go while the answer is held.
+    pub(crate) fn keeper(&self) -> Arc<Keeper> {
+        let keeper = Arc::default();
+        self.keepers.lock().push(Arc::downgrade(&keeper));
+        keeper
     }
 
     pub(crate) fn get(&self, slot: SegmentSlot) -> Option<Arc<Segment>> {
