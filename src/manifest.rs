@@ -98,6 +98,22 @@ impl Manifest {
         + SegmentSlot::MAX as u64 * (size_of::<EntryBytes>() + size_of::<U64>()) as u64
         + CRC_LEN as u64;
 
+    /// Whether this is a sealed segment.
+    pub(crate) fn lists(&self, id: SegmentId) -> bool {
+        self.sealed.binary_search_by_key(&id, |entry| entry.id).is_ok()
+    }
+
+    /// Whether a data file of this id belongs to the unsealed log: the manifest says so, or it has not handed
+    /// the id out.
+    pub(crate) fn is_tail(&self, id: SegmentId) -> bool {
+        id >= self.next_file_id || self.tail.contains(&id)
+    }
+
+    /// Whether a data file of this id counts.
+    pub(crate) fn counts(&self, id: SegmentId) -> bool {
+        self.lists(id) || self.is_tail(id)
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let head = HeadBytes {
             magic: U64::new(MAGIC),

@@ -102,7 +102,7 @@ impl Follower {
         }
     }
 
-    fn open_tail(&self, id: SegmentId) -> Result<TailFile> {
+    pub(super) fn open_tail(&self, id: SegmentId) -> Result<TailFile> {
         let path = self.directory.data(id);
         let file = open_listed(&*self.fs, &path)?;
         Ok(TailFile { id, path, file })

@@ -32,12 +32,15 @@ impl CatchUp<'_> {
     /// Catches up with what was found. If that is not the log that was read before, the state is to
     /// begin anew, and the answer is false.
     pub(super) fn with(&mut self, found: Found) -> Result<bool> {
-        let goes_on = self.add_sealed(found.sealed)? && self.read_tail(&found.tail)?;
+        let is_new = !self.state.is_newest(&found.manifest);
+        let goes_on = self.add_sealed(found.sealed)?
+            && self.read_tail(&found.tail)?
+            && !(is_new && self.was_taken_back(&found.manifest));
         if !goes_on {
             let path = self.follower.directory.path().display();
             tracing::warn!(%path, "the log has been written anew, and is read anew");
             self.state.forget();
-        } else if !self.state.is_newest(&found.manifest) {
+        } else if is_new {
             self.let_go(&found.manifest);
             self.state.manifest = Some(found.manifest);
             self.state.bare = false;
@@ -211,7 +214,7 @@ impl CatchUp<'_> {
                 if self.state.newest >= Some(file.id) {
                     return Ok(false);
                 }
-                self.state.tail.push(Tail::new(file.id, &file.path));
+                self.state.tail.push(Tail::new(file));
                 self.state.newest = Some(file.id);
                 self.refreshed.segments += 1;
             }
@@ -226,23 +229,29 @@ impl CatchUp<'_> {
         Ok(true)
     }
 
+    /// Whether something was read that a recovery did not find any more: what it copied then lacks it, and
+    /// so does every copy of that.
+    fn was_taken_back(&self, manifest: &Manifest) -> bool {
+        // What was found sealed under its own id has been looked at.
+        let mut gone = self.state.tail.iter().filter(|tail| !manifest.counts(tail.id));
+        gone.any(|tail| !tail.is_there(self.follower.reading))
+    }
+
     /// Lets go of what the manifest does not have any more.
     fn let_go(&mut self, manifest: &Manifest) {
         let mut gone = std::mem::take(&mut self.state.outdated);
-        let has = |id| manifest.sealed.binary_search_by_key(&id, |entry| entry.id).is_ok();
         self.state.sealed.retain(|id, sealed| {
-            if !has(*id) {
+            let stays = manifest.lists(*id);
+            if !stays {
                 gone.insert(sealed.slot);
                 self.refreshed.segments_gone += 1;
             }
-            has(*id)
+            stays
         });
-        let is_tail =
-            |tail: &Tail| tail.id >= manifest.next_file_id || manifest.tail.contains(&tail.id);
-        for tail in self.state.tail.extract_if(.., |tail| !is_tail(tail)) {
+        for tail in self.state.tail.extract_if(.., |tail| !manifest.is_tail(tail.id)) {
             gone.extend(tail.slots());
             // Found sealed, it is not gone.
-            self.refreshed.segments_gone += usize::from(!has(tail.id));
+            self.refreshed.segments_gone += usize::from(!manifest.lists(tail.id));
         }
         self.index.let_go(&gone);
     }

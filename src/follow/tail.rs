@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Refreshed;
 use super::look::TailFile;
 use crate::error::{Damage, Error, Result};
-use crate::fs::{ALIGNMENT, Chunk, File, View};
+use crate::fs::{ALIGNMENT, Chunk, File, Reading, View};
 use crate::index::Index;
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::record::HEADER_LEN;
@@ -22,6 +22,8 @@ const STEP: u64 = 64 << 10;
 pub(super) struct Tail {
     pub(super) id: SegmentId,
     path: Arc<Path>,
+    /// Shows what became of it when its name is gone.
+    file: Arc<dyn File>,
     /// Of the memory that holds what has been read, piece after piece.
     slots: Vec<SegmentSlot>,
     /// The last piece.
@@ -46,10 +48,11 @@ pub(super) enum Stretch {
 }
 
 impl Tail {
-    pub(super) fn new(id: SegmentId, path: &Arc<Path>) -> Self {
+    pub(super) fn new(found: &TailFile) -> Self {
         Tail {
-            id,
-            path: Arc::clone(path),
+            id: found.id,
+            path: Arc::clone(&found.path),
+            file: Arc::clone(&found.file),
             slots: Vec::new(),
             memory: None,
             end: 0,
@@ -59,12 +62,12 @@ impl Tail {
     }
 
     /// A bare data file, all of which is indexed: its length, and the checksum over its records.
-    pub(super) fn of_bare(segment: &Segment, slot: SegmentSlot, checksum: u32) -> Self {
+    pub(super) fn of_bare(found: &TailFile, end: u64, slot: SegmentSlot, checksum: u32) -> Self {
         Tail {
             slots: vec![slot],
-            end: segment.len(),
+            end,
             checksum: crc32fast::Hasher::new_with_initial(checksum),
-            ..Tail::new(segment.id(), segment.path())
+            ..Tail::new(found)
         }
     }
 
@@ -83,6 +86,16 @@ impl Tail {
             checksum.update(&frame.checksum().to_be_bytes());
         });
         reached.end == self.end && checksum.finalize() == self.checksum.clone().finalize()
+    }
+
+    /// Whether the file still begins with what was read of it, whatever its name is. If nobody can read it, as a
+    /// removed one on a network, it does not.
+    pub(super) fn is_there(&self, reading: Reading) -> bool {
+        let is_there = || {
+            let view = View::open(&self.file, &self.path, self.end, reading.by_copying())?;
+            Ok::<_, Error>(self.is_beginning_of(&view.whole()?))
+        };
+        self.file.len().is_ok_and(|len| len >= self.end) && is_there().unwrap_or(false)
     }
 
     /// Reads on from the last good record, and indexes what counts.

@@ -85,11 +85,6 @@ impl Files {
     /// Data files that do not count: inputs of a compaction that was committed, outputs of one that
     /// was not, tails that have been copied.
     pub(crate) fn orphans(&self, manifest: &Manifest) -> Vec<SegmentId> {
-        let is_listed = |id: &SegmentId| {
-            manifest.tail.contains(id)
-                || manifest.sealed.binary_search_by_key(id, |entry| entry.id).is_ok()
-        };
-        let old = self.data.iter().copied().filter(|id| *id < manifest.next_file_id);
-        old.filter(|id| !is_listed(id)).collect()
+        self.data.iter().copied().filter(|id| !manifest.counts(*id)).collect()
     }
 }

@@ -18,4 +18,5 @@ mod repair;
 mod rules;
 mod snapshots;
 mod support;
+mod taken_back;
 mod verify;

@@ -154,8 +154,8 @@ impl SimFs {
         self.machine.lock().faults.clear();
     }
 
-    /// Runs `action` once, before the next [`Op::Create`], [`Op::Rename`], [`Op::Link`] or [`Op::Sync`] on a path that contains
-    /// `name_contains`: what another thread does just then.
+    /// Runs `action` once, before the next [`Op::Create`], [`Op::Rename`], [`Op::Link`], [`Op::Remove`], [`Op::SetLen`] or
+    /// [`Op::Sync`] on a path that contains `name_contains`: what another thread does just then.
     pub(crate) fn before(
         &self,
         op: Op,
@@ -401,6 +401,7 @@ impl Fs for SimFs {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        self.interrupt(Op::Remove, path);
         let mut machine = self.up_to_write()?;
         machine.admit(Op::Remove, path)?;
         machine.disk.volatile.get(path).ok_or(io::ErrorKind::NotFound)?;
@@ -511,6 +512,8 @@ impl File for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.check_writable()?;
+        let path = self.up()?.1;
+        self.fs.interrupt(Op::SetLen, &path);
         let (mut machine, path) = self.up_to_write()?;
         machine.admit(Op::SetLen, &path)?;
         machine.disk.inode(self.inode).set_len(len)?;
