@@ -207,7 +207,6 @@ impl CatchUp<'_> {
 
     /// Reads on in the unsealed log. False if what was read of it is not there any more.
     fn read_tail(&mut self, files: &[TailFile]) -> Result<bool> {
-        let piece_len = self.follower.segment_size;
         for file in files {
             let is_known = self.state.tail.iter().any(|tail| tail.id == file.id);
             if !is_known {
@@ -220,7 +219,7 @@ impl CatchUp<'_> {
             }
             let tail = self.state.tail.iter_mut().find(|tail| tail.id == file.id);
             let Some(tail) = tail else { continue };
-            match tail.read_on(file, piece_len, self.index, self.refreshed)? {
+            match tail.read_on(file, self.index, self.refreshed)? {
                 Stretch::Whole => {}
                 Stretch::Ended => break,
                 Stretch::Rewritten => return Ok(false),

@@ -73,7 +73,6 @@ pub(crate) struct Follower {
     directory: Directory,
     reading: Reading,
     strict: bool,
-    segment_size: u64,
     /// Taken for a refresh's length, before all other locks.
     state: Mutex<State>,
 }
@@ -122,7 +121,6 @@ pub(crate) fn open(
         directory: directory.clone(),
         reading: Reading::new(options),
         strict: options.recovery == Recovery::Strict,
-        segment_size: options.segment_size,
         state: Mutex::default(),
     };
     let found = match files.has_manifest {

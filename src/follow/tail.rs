@@ -17,6 +17,9 @@ use crate::segment::{Segment, corrupt};
 
 /// Read at once. Behind what is written there may be zeros up to the size of a segment.
 const STEP: u64 = 64 << 10;
+/// Addresses for what has been read, each with a segment slot; more where a record or batch is longer. Only what
+/// is written to takes memory.
+const PIECE: u64 = 16 << 20;
 
 /// A file of the log. Its good records are indexed.
 pub(super) struct Tail {
@@ -102,7 +105,6 @@ impl Tail {
     pub(super) fn read_on(
         &mut self,
         found: &TailFile,
-        piece_len: u64,
         index: &Index,
         refreshed: &mut Refreshed,
     ) -> Result<Stretch> {
@@ -110,17 +112,26 @@ impl Tail {
         if len < self.end || !self.has_last(&*found.file)? {
             return Ok(Stretch::Rewritten);
         }
+        self.file = Arc::clone(&found.file);
         let mut wanted = STEP;
         while self.end < len {
             let read_len = wanted.min(len - self.end);
-            let (end, bytes) = (self.end, self.room(read_len, piece_len, index)?);
-            match found.file.read_at(bytes, end) {
+            let mut fresh = match self.has_room(read_len) {
+                true => None,
+                false => Some(self.piece(read_len)?),
+            };
+            let Some(memory) = fresh.as_mut().or(self.memory.as_mut()) else { break };
+            let bytes = &mut memory.spare()[..read_len as usize];
+            match found.file.read_at(bytes, self.end) {
                 // It has been cut since its length was read: another look will tell.
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
                 read => read.map_err(Error::io("read", &*found.path))?,
             }
-            let reached = scan::walk_growing(bytes, end, |_| ());
-            self.take(reached.end, index, refreshed)?;
+            let reached = scan::walk_growing(bytes, self.end, |_| ());
+            if reached.end > self.end {
+                self.begin(fresh, index)?;
+                self.take(reached.end, index, refreshed)?;
+            }
             match reached.damage {
                 Damage::ReservedFlag => {
                     return Err(corrupt(&self.path, reached.stopped, Damage::ReservedFlag));
@@ -145,24 +156,25 @@ impl Tail {
         }
     }
 
-    /// Memory of `len` bytes for what comes at the end. No record lies in two pieces.
-    fn room(&mut self, len: u64, piece_len: u64, index: &Index) -> Result<&mut [u8]> {
-        let has_room = |memory: &mut Chunk| memory.spare().len() as u64 >= len;
-        let memory = match self.memory.take_if(has_room) {
-            Some(memory) => memory,
-            None => {
-                let capacity = self.end % ALIGNMENT as u64 + len.max(piece_len);
-                let memory = Chunk::new(&self.path, self.end, capacity as usize)
-                    .map_err(Error::io("get memory for", &*self.path))?;
-                let view = View::Held(Arc::clone(memory.region()));
-                let slot = index.segments.add(Arc::new(Segment::new(self.id, view)));
-                self.slots.push(slot.ok_or_else(|| self.too_long())?);
-                memory
-            }
-        };
-        let spare = self.memory.insert(memory).spare();
-        let len = spare.len().min(len as usize);
-        Ok(&mut spare[..len])
+    /// Whether the last piece has room for `len` bytes more. No record lies in two pieces.
+    fn has_room(&mut self, len: u64) -> bool {
+        self.memory.as_mut().is_some_and(|memory| memory.spare().len() as u64 >= len)
+    }
+
+    fn piece(&self, len: u64) -> Result<Chunk> {
+        let capacity = self.end % ALIGNMENT as u64 + len.max(PIECE);
+        let memory = Chunk::new(&self.path, self.end, capacity as usize);
+        memory.map_err(Error::io("get memory for", &*self.path))
+    }
+
+    /// Goes on in another piece, if there is one: it holds a record that counts.
+    fn begin(&mut self, fresh: Option<Chunk>, index: &Index) -> Result<()> {
+        let Some(memory) = fresh else { return Ok(()) };
+        let view = View::Held(Arc::clone(memory.region()));
+        let slot = index.segments.add(Arc::new(Segment::new(self.id, view)));
+        self.slots.push(slot.ok_or_else(|| self.too_long())?);
+        self.memory = Some(memory);
+        Ok(())
     }
 
     /// Shows readers what has been read up to `end`: the bytes, then the entries.

@@ -1,5 +1,5 @@
 //! The rules of read-only stores: what they open and refuse, and that they touch nothing. What they see
-//! beside a writer is in `following.rs`, what real processes see of each other in `tests/it/read_only.rs`.
+//! beside a writer is in `following.rs`, `looks.rs` and `taken_back.rs`, what real processes see of each other in `tests/it/read_only.rs`.
 
 use super::hazards::{half_dead, part, segment, spoil};
 use super::support::{Contents, Machine, contents, encode, read_mode, value};
@@ -348,6 +348,26 @@ fn bare_data_files_are_read_as_they_are_until_a_writer_takes_them_over() {
     lost.write_records("00000001.data", &records);
     lost.fs.write(&Machine::path("MANIFEST.tmp"), b"");
     assert!(matches!(Reading::open(&lost), Err(Error::MissingManifest { .. })));
+}
+
+#[test]
+fn a_growing_tail_is_held_in_one_piece_whatever_size_the_reader_s_own_segments_would_have() {
+    for segment_size in [64, 512 << 30] {
+        let mut machine = Machine::new(4096);
+        machine.open().unwrap().close().unwrap();
+        machine.options = machine.options.segment_size(segment_size);
+        let (mut records, path) = (Vec::new(), Machine::path("00000001.data"));
+        machine.fs.write(&path, b"");
+        let reading = Reading::open(&machine).unwrap();
+        for n in 0..300 {
+            records.extend(encode(&[Record::plain(1, format!("{n}").as_bytes(), b"value")]));
+            // More zeros than are read at once.
+            machine.fs.write(&path, &[&records[..], &[0; 100_000]].concat());
+            assert!(reading.refresh());
+            assert_eq!(reading.store.len(), n + 1);
+        }
+        assert_eq!(reading.store.index().segments.list().len(), 1);
+    }
 }
 
 /// A record that was whole in the file and was withdrawn, as a failed write of several may be.
