@@ -379,18 +379,22 @@ impl Index {
         }
     }
 
+    /// The entries that name these segments: hash and location.
+    pub(crate) fn entries_in(&self, slots: &HashSet<SegmentSlot>) -> Vec<(u64, Location)> {
+        let mut found = Vec::new();
+        if !slots.is_empty() {
+            self.keydir.visit_all(|hash, location| {
+                if slots.contains(&location.slot()) {
+                    found.push((hash, location));
+                }
+            });
+        }
+        found
+    }
+
     /// Lets segments go, and the entries that name them still.
     pub(crate) fn let_go(&self, slots: &HashSet<SegmentSlot>) {
-        if slots.is_empty() {
-            return;
-        }
-        let mut left = Vec::new();
-        self.keydir.visit_all(|hash, location| {
-            if slots.contains(&location.slot()) {
-                left.push((hash, location));
-            }
-        });
-        for (hash, location) in left {
+        for (hash, location) in self.entries_in(slots) {
             self.change(hash, Some(&Existing::at(location)), None);
         }
         slots.iter().for_each(|&slot| self.segments.retire(slot));

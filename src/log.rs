@@ -442,7 +442,9 @@ impl Log {
 
     /// Drops an active segment that nothing could be appended to, or too small for what comes.
     fn discard_empty(&self, writer: &mut Writer) -> Result<()> {
-        let Some(appending) = &writer.active else { return Ok(()) };
+        let Some(appending) = &mut writer.active else { return Ok(()) };
+        // A failed write that is not cut off yet may have been seen by who only reads.
+        appending.active.finish()?;
         let (id, slot, supersedes) = (appending.active.id(), appending.slot, appending.supersedes);
         self.commits.commit(|manifest| {
             manifest.sealed.retain(|sealed| Some(sealed.id) != supersedes);

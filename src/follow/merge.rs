@@ -35,13 +35,12 @@ impl CatchUp<'_> {
         let is_new = !self.state.is_newest(&found.manifest);
         let goes_on = self.add_sealed(found.sealed)?
             && self.read_tail(&found.tail)?
-            && !(is_new && self.was_taken_back(&found.manifest));
+            && self.let_go(&found.manifest, found.settled.then_some(&found.tail));
         if !goes_on {
             let path = self.follower.directory.path().display();
             tracing::warn!(%path, "the log has been written anew, and is read anew");
             self.state.forget();
         } else if is_new {
-            self.let_go(&found.manifest);
             self.state.manifest = Some(found.manifest);
             self.state.bare = false;
         }
@@ -228,31 +227,36 @@ impl CatchUp<'_> {
         Ok(true)
     }
 
-    /// Whether something was read that a recovery did not find any more: what it copied then lacks it, and
-    /// so does every copy of that.
-    fn was_taken_back(&self, manifest: &Manifest) -> bool {
+    /// Lets go of what the manifest does not have any more, and of files that it never named and that are gone.
+    /// False, and nothing done, if something of it was not copied: it has been taken back.
+    fn let_go(&mut self, manifest: &Manifest, files: Option<&Vec<TailFile>>) -> bool {
+        let is_there = |id| files.is_none_or(|files| files.iter().any(|file| file.id == id));
+        let is_tail = |tail: &Tail| manifest.is_tail(tail.id) && is_there(tail.id);
         // What was found sealed under its own id has been looked at.
-        let mut gone = self.state.tail.iter().filter(|tail| !manifest.counts(tail.id));
-        gone.any(|tail| !tail.is_there(self.follower.reading))
-    }
-
-    /// Lets go of what the manifest does not have any more.
-    fn let_go(&mut self, manifest: &Manifest) {
-        let mut gone = std::mem::take(&mut self.state.outdated);
-        self.state.sealed.retain(|id, sealed| {
-            let stays = manifest.lists(*id);
-            if !stays {
-                gone.insert(sealed.slot);
-                self.refreshed.segments_gone += 1;
-            }
-            stays
-        });
-        for tail in self.state.tail.extract_if(.., |tail| !manifest.is_tail(tail.id)) {
-            gone.extend(tail.slots());
-            // Found sealed, it is not gone.
-            self.refreshed.segments_gone += usize::from(!manifest.lists(tail.id));
+        let is_gone = |tail: &&Tail| !is_tail(tail) && !manifest.lists(tail.id);
+        let State { sealed, tail, outdated, .. } = &mut *self.state;
+        if tail.iter().filter(is_gone).any(|tail| !tail.is_there(self.follower.reading)) {
+            return false;
         }
+        let stale = sealed.iter().filter(|(id, _)| !manifest.lists(**id));
+        let mut gone: HashSet<_> = stale.map(|(_, sealed)| sealed.slot).collect();
+        let segments_gone = gone.len() + tail.iter().filter(is_gone).count();
+        gone.extend(tail.iter().filter(|tail| !is_tail(tail)).flat_map(Tail::slots));
+        // Every other entry has moved. A compaction drops what deletes a key when nothing older stays.
+        let oldest = manifest.sealed.first().map(|entry| entry.id);
+        let hides_older = |&(_, location): &(u64, Location)| {
+            let segment = self.index.segments.get(location.slot());
+            segment.is_some_and(|segment| oldest.is_some_and(|oldest| oldest < segment.id()))
+        };
+        if self.index.entries_in(&gone).iter().any(hides_older) {
+            return false;
+        }
+        gone.extend(outdated.drain());
         self.index.let_go(&gone);
+        sealed.retain(|id, _| manifest.lists(*id));
+        tail.retain(is_tail);
+        self.refreshed.segments_gone += segments_gone;
+        true
     }
 }
 

@@ -1,9 +1,11 @@
 //! Read-only stores that have seen what was taken back afterwards: by a failed write, by a segment that could
 //! not be begun, by a repair.
 
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::hazards::segment;
+use super::hazards::{segment, spoil};
 use super::read_only::Reading;
 use super::support::{Machine, contents, value};
 use crate::fs::sim::Op;
@@ -50,4 +52,80 @@ fn a_failed_write_that_a_recovery_did_not_find_is_taken_back() {
             assert!(!reading.refresh());
         }
     }
+}
+
+/// The disk is full while a small segment is copied into the next one; a read-only store looks at the copy.
+#[test]
+fn what_a_segment_held_that_could_not_be_begun_is_still_in_the_one_that_it_took_up() {
+    for mode in [ReadMode::Mapped, ReadMode::Copy] {
+        let mut machine = Machine::new(4 << 20);
+        machine.options = machine.options.read_mode(mode);
+        segment(&machine, |store| {
+            store.put("one", "1".repeat(100_000)).unwrap();
+            store.put("two", "2".repeat(100_000)).unwrap();
+        });
+        let writer = machine.open().unwrap();
+        let reading = Arc::new(Reading::open(&machine).unwrap());
+        machine.fs.set_capacity(Some(machine.fs.total_len() + 150_000));
+        let (meanwhile, fs) = (Arc::clone(&reading), machine.fs.clone());
+        machine.fs.before(Op::Remove, "00000002.data", move || {
+            assert!(meanwhile.refresh(), "there is a copy of the first key");
+            fs.set_capacity(None);
+        });
+        assert!(writer.put("three", "3").is_err());
+        assert_eq!(reading.refreshed(), contents(&writer));
+        writer.backup("/machine/backup", |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(reading.refreshed(), contents(&writer), "the manifest is another");
+        writer.put("three", "3").unwrap();
+        assert_eq!(reading.refreshed(), contents(&writer));
+    }
+}
+
+/// A deletion that failed is in the file still, whole, when the file turns out to be too small for what comes.
+#[test]
+fn a_failed_write_is_cut_off_before_its_file_is_given_up() {
+    let machine = Machine::new(512);
+    segment(&machine, |store| {
+        store.put("key", "value").unwrap();
+        store.put("fill", "#".repeat(400)).unwrap();
+    });
+    let writer = machine.open().unwrap();
+    let reading = Reading::open(&machine).unwrap();
+    // How much of a write that fails is written, is the disk's choice.
+    for cuts in (0..100).map(|attempt| attempt.min(1)) {
+        machine.fs.fail_at(0, Some(Op::Write), ErrorKind::Other);
+        machine.fs.fail_at(cuts, Some(Op::SetLen), ErrorKind::Other);
+        assert!(writer.delete("key").is_err());
+        assert!(!machine.fs.is_armed());
+        if reading.refreshed().len() == 1 {
+            break;
+        }
+    }
+    assert_eq!(reading.store.len(), 1, "the deletion shows");
+    writer.put("large", "#".repeat(1000)).unwrap();
+    assert_eq!(reading.refreshed(), contents(&writer));
+}
+
+/// A compaction keeps the first segment, for its damage, and with it what deletes a key. Who reads anew comes
+/// upon the damage.
+#[test]
+fn what_a_compaction_lets_go_is_no_reason_to_read_anew() {
+    let machine = Machine::new(512);
+    segment(&machine, |store| {
+        store.put("bad", "intact").unwrap();
+        store.put("fill", "#".repeat(300)).unwrap();
+    });
+    let writer = machine.open().unwrap();
+    for n in 0..6 {
+        writer.put(format!("key {n}"), "#".repeat(200)).unwrap();
+    }
+    let reading = Reading::open(&machine).unwrap();
+    spoil(&machine, "00000001.data", "intact");
+    for n in 0..5 {
+        writer.delete(format!("key {n}")).unwrap();
+    }
+    assert_eq!(writer.compact().unwrap().segments_kept.len(), 1);
+    let refreshed = reading.store.refresh().unwrap();
+    assert!(refreshed.segments_gone > 1 && refreshed.damage.is_empty(), "{refreshed:?}");
+    assert_eq!(reading.store.len(), 3);
 }
