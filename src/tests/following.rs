@@ -1,7 +1,6 @@
-//! Read-only stores beside a writer, step by step: a model, and a writer that acts at every look that a
-//! refresh takes at the disk.
+//! Read-only stores beside a writer, step by step: a model. The writer may fail at any of its operations.
 
-use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,12 +8,12 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use super::hazards::{MANY, half_dead};
+use super::hazards::half_dead;
 use super::read_only::Reading;
 use super::support::{Contents, Machine, contents};
 use crate::batch::Batch;
-use crate::error::Error;
-use crate::fs::sim::{Op, SimFs};
+use crate::error::{Error, Result};
+use crate::fs::sim::Op;
 use crate::options::{Durability, ReadMode};
 use crate::store::Store;
 
@@ -40,6 +39,13 @@ enum Step {
     },
     Reopen,
     Kill,
+    /// One of the writer's next operations fails. The read-only stores look when it takes back what is left of
+    /// it, if it does.
+    Fail {
+        after: u64,
+        full: bool,
+        removes: bool,
+    },
     Refresh,
     OpenAnother,
 }
@@ -55,20 +61,31 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0u8..8, any::<bool>()).prop_map(|(key, delete)| Step::CompactBeside { key, delete }),
         1 => Just(Step::Reopen),
         1 => Just(Step::Kill),
+        2 => (0u64..12, any::<bool>(), any::<bool>())
+            .prop_map(|(after, full, removes)| Step::Fail { after, full, removes }),
         8 => Just(Step::Refresh),
         1 => Just(Step::OpenAnother),
     ]
 }
 
+/// What read-only stores have found at a moment of the writer's, each its own.
+type Looks = Arc<Mutex<Vec<Contents>>>;
+
 /// A writer, read-only stores beside it, and every state that the writer has gone through.
 struct Run {
     machine: Machine,
     writer: Store,
+    /// After a write that failed, there is the state with it, which may show until the writer has taken it
+    /// back, and the one without it again.
     history: Vec<Contents>,
     /// Index into the history of the last state that is known to be flushed.
     flushed: usize,
+    /// A write has failed since: what was handed to the system after that state may be taken back.
+    has_failed: bool,
     /// Each with the index of the state that it has seen.
     readers: Vec<(Arc<Reading>, usize)>,
+    /// Found while something failed.
+    looks: Looks,
     writes: usize,
 }
 
@@ -78,8 +95,16 @@ impl Run {
         machine.hash_mask = hash_mask;
         machine.options = machine.options.durability(durability);
         let writer = machine.open().unwrap();
-        let history = vec![Contents::new()];
-        Run { machine, writer, history, flushed: 0, readers: Vec::new(), writes: 0 }
+        Run {
+            machine,
+            writer,
+            history: vec![Contents::new()],
+            flushed: 0,
+            has_failed: false,
+            readers: Vec::new(),
+            looks: Looks::default(),
+            writes: 0,
+        }
     }
 
     fn take(&mut self, step: &Step) {
@@ -89,14 +114,14 @@ impl Run {
                 self.writes += 1;
                 let value: Vec<u8> =
                     format!("<{}>", self.writes).bytes().cycle().take(len).collect();
-                self.writer.put([b'k', key], &value).unwrap();
+                let put = self.writer.put([b'k', key], &value);
                 next.insert(vec![b'k', key], value);
-                self.wrote(next);
+                self.wrote(next, put);
             }
             Step::Delete { key } => {
-                self.writer.delete([b'k', key]).unwrap();
+                let deleted = self.writer.delete([b'k', key]);
                 next.remove(&[b'k', key][..]);
-                self.wrote(next);
+                self.wrote(next, deleted.map(drop));
             }
             Step::Batch { ref keys } => {
                 self.writes += 1;
@@ -111,53 +136,106 @@ impl Run {
                         next.insert(key.to_vec(), value.into_bytes());
                     }
                 }
-                self.writer.write(&batch).unwrap();
-                self.wrote(next);
+                let written = self.writer.write(&batch);
+                self.wrote(next, written);
             }
-            Step::Flush => {
-                self.writer.flush().unwrap();
-                self.flushed = self.history.len() - 1;
+            Step::Flush => match self.writer.flush() {
+                Ok(()) => self.flushed_all(),
+                Err(error) => self.failed(&error),
+            },
+            Step::Compact => {
+                if let Err(error) = self.writer.compact() {
+                    self.failed(&error);
+                }
             }
-            Step::Compact => drop(self.writer.compact().unwrap()),
             Step::CompactBeside { key, delete } => self.compact_beside(key, delete),
-            Step::Reopen => {
-                self.writer.clone().close().unwrap();
-                self.flushed = self.history.len() - 1;
-                self.writer = self.machine.open().unwrap();
-            }
-            Step::Kill => {
-                self.machine = self.machine.end_process();
-                self.writer = self.machine.open().unwrap();
-                let seen = self.readers.iter().map(|(_, seen)| *seen).max().unwrap_or(0);
-                let kept = self.find(&contents(&self.writer), seen.max(self.flushed));
-                self.history.truncate(kept + 1);
-                self.flushed = kept;
-            }
+            Step::Reopen => match self.writer.clone().close() {
+                Ok(()) => {
+                    self.flushed_all();
+                    self.open();
+                }
+                Err(_) => self.kill(),
+            },
+            Step::Kill => self.kill(),
+            Step::Fail { after, full, removes } => self.fail(after, full, removes),
             Step::Refresh => {
                 let mut readers = std::mem::take(&mut self.readers);
                 for (reading, seen) in &mut readers {
-                    *seen = self.find(&reading.refreshed(), self.flushed.max(*seen));
+                    *seen = self.find(&reading.refreshed(), self.earliest(*seen));
                     assert!(!reading.refresh(), "there is nothing new");
-                    self.check_stats(&reading.store);
+                    if !self.has_failed {
+                        self.check_stats(&reading.store);
+                    }
                 }
                 self.readers = readers;
             }
             Step::OpenAnother => {
-                // Their own segment size decides how the tail is held.
-                let mut machine = self.machine.clone();
-                machine.options = machine.options.segment_size(if self.writes.is_multiple_of(2) {
-                    64
-                } else {
-                    1 << 20
-                });
-                let reading = Reading::open(&machine).unwrap();
+                let reading = Reading::open(&self.machine).unwrap();
                 let seen = self.find(&contents(&reading.store), self.flushed);
                 self.readers.push((Arc::new(reading), seen));
             }
         }
     }
 
+    fn fail(&mut self, after: u64, full: bool, removes: bool) {
+        let error = if full { ErrorKind::StorageFull } else { ErrorKind::Other };
+        self.machine.fs.fail_at(after, None, error);
+        let readers: Vec<_> = self.readers.iter().map(|(reading, _)| Arc::clone(reading)).collect();
+        let looks = Arc::clone(&self.looks);
+        let op = if removes { Op::Remove } else { Op::SetLen };
+        self.machine.fs.before(op, ".data", move || {
+            looks.lock().extend(readers.iter().map(|reading| reading.refreshed()));
+        });
+    }
+
+    /// A step has failed, which has changed nothing for its process.
+    fn failed(&mut self, error: &Error) {
+        self.has_failed = true;
+        assert_eq!(Some(&contents(&self.writer)), self.history.last());
+        let is_poisoned = self.writer.write(&Batch::new()).is_err();
+        assert!(is_poisoned || matches!(error, Error::Io { .. }), "{error}");
+        if is_poisoned {
+            self.kill();
+        }
+    }
+
+    fn check_looks(&self) {
+        for found in std::mem::take(&mut *self.looks.lock()) {
+            self.find(&found, 0);
+        }
+    }
+
+    fn kill(&mut self) {
+        self.check_looks();
+        self.machine = self.machine.end_process();
+        self.open();
+        let seen = self.readers.iter().map(|(_, seen)| *seen).max().unwrap_or(0);
+        let kept = self.find(&contents(&self.writer), self.earliest(seen));
+        self.history.truncate(kept + 1);
+        self.flushed = kept;
+        self.has_failed = false;
+        // What was taken back they have not seen any more.
+        self.readers.iter_mut().for_each(|(_, seen)| *seen = kept.min(*seen));
+    }
+
+    /// A writer, if not at once then when nothing fails any more.
+    fn open(&mut self) {
+        loop {
+            match self.machine.open() {
+                Ok(writer) => return self.writer = writer,
+                Err(error) => {
+                    self.has_failed = true;
+                    assert!(matches!(error, Error::Io { .. } | Error::Poisoned { .. }), "{error}");
+                    self.machine = self.machine.end_process();
+                    self.take(&Step::Refresh);
+                }
+            }
+        }
+    }
+
     fn compact_beside(&mut self, key: u8, delete: bool) {
+        // It would fail in the middle of what is to succeed.
+        self.machine.fs.disarm();
         let writer = self.writer.clone();
         let readers: Vec<_> = self.readers.iter().map(|(reading, _)| Arc::clone(reading)).collect();
         let seen = Arc::new(Mutex::new(None));
@@ -175,18 +253,34 @@ impl Run {
         // If there was nothing to copy, it must not happen later.
         self.machine.fs.before(Op::Rename, "no such name", || ());
         if let Some((state, found)) = seen.lock().take() {
-            self.wrote(state);
+            self.wrote(state, Ok(()));
             for (n, found) in found.iter().enumerate() {
-                self.readers[n].1 = self.find(found, self.flushed.max(self.readers[n].1));
+                self.readers[n].1 = self.find(found, self.earliest(self.readers[n].1));
             }
         }
     }
 
-    fn wrote(&mut self, next: Contents) {
+    fn wrote(&mut self, next: Contents, written: Result<()>) {
+        let before = self.history.last().unwrap().clone();
         self.history.push(next);
-        if self.machine.options.durability == Durability::Flushed {
-            self.flushed = self.history.len() - 1;
+        match written {
+            Ok(()) if self.machine.options.durability == Durability::Flushed => self.flushed_all(),
+            Ok(()) => {}
+            Err(error) => {
+                self.history.push(before);
+                self.failed(&error);
+            }
         }
+    }
+
+    fn flushed_all(&mut self) {
+        self.flushed = self.history.len() - 1;
+        self.has_failed = false;
+    }
+
+    /// The first state that may be seen by who has seen this one.
+    fn earliest(&self, seen: usize) -> usize {
+        if self.has_failed { self.flushed } else { self.flushed.max(seen) }
     }
 
     /// The first state from `earliest` on that is this one.
@@ -222,247 +316,12 @@ proptest! {
         run.take(&Step::OpenAnother);
         for step in &steps {
             run.take(step);
+            run.check_looks();
         }
+        run.machine.fs.disarm();
         run.take(&Step::Flush);
         run.take(&Step::Refresh);
     }
-}
-
-/// A writer that says what the store has held after each of its steps.
-struct Writer {
-    machine: Machine,
-    store: Store,
-    states: Vec<Contents>,
-}
-
-impl Writer {
-    fn new() -> Self {
-        let machine = Machine::new(150);
-        let store = machine.open().unwrap();
-        let mut writer = Writer { machine, store, states: vec![Contents::new()] };
-        (0..12).for_each(|n| writer.put(n % 5, n));
-        writer.delete(0);
-        writer
-    }
-
-    fn step(&mut self, act: impl FnOnce(&Store)) {
-        act(&self.store);
-        self.states.push(contents(&self.store));
-    }
-
-    fn put(&mut self, key: usize, n: usize) {
-        self.step(|store| {
-            store.put(format!("key {key}"), format!("{n} ").repeat(1 + n % 9)).unwrap()
-        });
-    }
-
-    fn delete(&mut self, key: usize) {
-        self.step(|store| assert!(store.delete(format!("key {key}")).is_ok()));
-    }
-
-    fn compact(&mut self) {
-        self.step(|store| assert!(store.compact().is_ok()));
-    }
-
-    fn reopen(&mut self) {
-        self.store.clone().close().unwrap();
-        self.store = self.machine.open().unwrap();
-    }
-
-    fn recover(&mut self) {
-        self.machine = self.machine.end_process();
-        self.store = self.machine.open().unwrap();
-    }
-}
-
-type Act = fn(&mut Writer);
-
-/// What a writer does while a read-only store looks at the files.
-const ACTS: [(&str, Act); 8] = [
-    ("batches", |writer| {
-        for n in 0..3 {
-            let mut batch = Batch::new();
-            (0..4).for_each(|key| _ = batch.put(format!("key {key}"), format!("{n}").repeat(30)));
-            batch.delete(format!("key {}", 4 + n));
-            writer.step(|store| store.write(&batch).unwrap());
-        }
-    }),
-    ("rotations", |writer| (0..9).for_each(|n| writer.put(n % 4, 100 + n))),
-    ("a compaction", Writer::compact),
-    ("overwriting and a compaction", |writer| {
-        (0..5).for_each(|n| writer.put(n, 200 + n));
-        writer.compact();
-        writer.put(1, 300);
-    }),
-    ("deleting everything and a compaction", |writer| {
-        (0..5).for_each(|n| writer.delete(n));
-        writer.compact();
-    }),
-    ("closing, taking up a small segment", |writer| {
-        writer.reopen();
-        writer.put(2, 400);
-        writer.reopen();
-        writer.put(7, 401);
-    }),
-    ("a crash and a recovery", |writer| {
-        (0..3).for_each(|n| writer.put(3, 500 + n));
-        writer.recover();
-        writer.put(3, 503);
-    }),
-    ("two compactions", |writer| {
-        writer.put(1, 600);
-        writer.compact();
-        writer.delete(1);
-        writer.compact();
-        writer.put(9, 601);
-    }),
-];
-
-/// The keys of a store that others change, of which none may go back to an older state.
-#[derive(Default)]
-struct Watch {
-    /// For each key, the first state that may have been seen.
-    seen: BTreeMap<Vec<u8>, usize>,
-}
-
-impl Watch {
-    fn look(&mut self, store: &Store, states: &[Contents]) {
-        for key in (0..10).map(|n| format!("key {n}").into_bytes()) {
-            let found = store.get(&key).unwrap().map(|value| value.to_vec());
-            let seen = self.seen.entry(key.clone()).or_default();
-            let later = states[*seen..].iter().position(|state| state.get(&key) == found.as_ref());
-            let key = String::from_utf8_lossy(&key).into_owned();
-            *seen += later.unwrap_or_else(|| panic!("{key} went back to {found:?}"));
-        }
-    }
-}
-
-#[test]
-fn a_refresh_is_right_whatever_a_writer_does_at_any_look_of_it_at_the_disk() {
-    for mode in [ReadMode::Mapped, ReadMode::Copy] {
-        for (name, act) in ACTS {
-            for (before_name, before) in ACTS {
-                for look in 0..MANY {
-                    let mut writer = Writer::new();
-                    writer.machine.options = writer.machine.options.read_mode(mode);
-                    let reading = Reading::open(&writer.machine).unwrap();
-                    before(&mut writer);
-                    let earliest = writer.states.len() - 1;
-                    let fs = writer.machine.fs.clone();
-                    let (writer, watch) = (Arc::new(Mutex::new(writer)), Watch::default());
-                    let watch = Arc::new(Mutex::new(watch));
-                    let meanwhile =
-                        (Arc::clone(&writer), Arc::clone(&watch), reading.store.clone());
-                    fs.at_look(look, move || {
-                        let (writer, watch, store) = meanwhile;
-                        watch.lock().look(&store, &writer.lock().states);
-                        act(&mut writer.lock());
-                        watch.lock().look(&store, &writer.lock().states);
-                    });
-                    let found = reading.refreshed();
-                    let is_over = fs.forget_look();
-                    let writer = writer.lock();
-                    let told = format!("{before_name}, then {name} at look {look}");
-                    assert!(writer.states[earliest..].contains(&found), "{told}: {found:?}");
-                    watch.lock().look(&reading.store, &writer.states);
-                    assert_eq!(Some(&reading.refreshed()), writer.states.last(), "{told}");
-                    if is_over {
-                        assert!(look >= 7, "{look}");
-                        break;
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn an_opening_is_right_whatever_a_writer_does_at_any_look_of_it_at_the_disk() {
-    for (name, act) in ACTS {
-        for look in 0..MANY {
-            let writer = Writer::new();
-            let (fs, machine) = (writer.machine.fs.clone(), writer.machine.clone());
-            let earliest = writer.states.len() - 1;
-            let writer = Arc::new(Mutex::new(writer));
-            let acting = Arc::clone(&writer);
-            fs.at_look(look, move || act(&mut acting.lock()));
-            let reading = Reading::open(&machine).unwrap_or_else(|error| {
-                panic!("{name} at look {look}: {error}");
-            });
-            let is_over = fs.forget_look();
-            let found = contents(&reading.store);
-            let writer = writer.lock();
-            let told = format!("{name} at look {look}: {found:?}");
-            assert!(writer.states[earliest..].contains(&found), "{told}");
-            assert_eq!(Some(&reading.refreshed()), writer.states.last(), "{told}");
-            if is_over {
-                assert!(look >= 7, "{look}");
-                break;
-            }
-        }
-    }
-}
-
-/// Lets `act` happen again and again, with so many looks at the disk between, until it is over.
-fn again_and_again(
-    fs: &SimFs,
-    looks: u64,
-    over: &Arc<AtomicBool>,
-    act: impl Fn() + Send + 'static,
-) {
-    let (next, over) = (fs.clone(), Arc::clone(over));
-    fs.at_look(looks, move || {
-        if !over.load(Ordering::Relaxed) {
-            act();
-            again_and_again(&next, looks, &over, act);
-        }
-    });
-}
-
-#[test]
-fn a_writer_that_rotates_all_the_time_holds_nobody_up() {
-    let machine = Machine::new(64);
-    let writer = machine.open().unwrap();
-    writer.put("key", "x".repeat(64)).unwrap();
-    let over = Arc::new(AtomicBool::new(false));
-    let busy = writer.clone();
-    // Each look at all the files takes more looks at the disk, and so finds another manifest.
-    again_and_again(&machine.fs, 5, &over, move || {
-        busy.put(format!("{}", busy.len()), "x".repeat(64)).unwrap();
-    });
-    let reading = Reading::open(&machine).unwrap();
-    let mut before = 0;
-    for _ in 0..2 {
-        assert!(writer.len() > before + 99, "it was busy");
-        before = writer.len();
-        reading.refresh();
-        assert!(reading.store.len() >= before, "all that was there is seen");
-    }
-    over.store(true, Ordering::Relaxed);
-    assert_eq!(reading.refreshed(), contents(&writer));
-}
-
-#[test]
-fn files_that_go_at_each_look_are_an_error_in_the_end_and_no_hang() {
-    let machine = Machine::new(64);
-    let writer = machine.open().unwrap();
-    for n in 0..4 {
-        writer.put(format!("{n}"), "x".repeat(64)).unwrap();
-    }
-    let reading = Reading::open(&machine).unwrap();
-    let before = contents(&reading.store);
-    let over = Arc::new(AtomicBool::new(false));
-    let busy = writer.clone();
-    again_and_again(&machine.fs, 0, &over, move || {
-        busy.put("key", "x".repeat(64)).unwrap();
-        busy.put("key", "y".repeat(64)).unwrap();
-        busy.compact().unwrap();
-    });
-    assert!(matches!(Reading::open(&machine), Err(Error::Unsettled { looks: 100, .. })));
-    assert!(matches!(reading.store.refresh(), Err(Error::Unsettled { .. })));
-    assert_eq!(contents(&reading.store), before);
-    over.store(true, Ordering::Relaxed);
-    assert_eq!(reading.refreshed(), contents(&writer));
 }
 
 /// The compaction copies what is there when it begins. It is committed when a refresh has read the log beyond that.

@@ -8,6 +8,7 @@ mod durability;
 mod failures;
 mod following;
 mod hazards;
+mod looks;
 mod model;
 mod ranges;
 mod read_only;
