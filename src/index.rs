@@ -367,16 +367,48 @@ impl Index {
         self.keydir.change(hash, Old::CopiedFrom(from), Some(copy))
     }
 
-    /// Lets a record that was read take effect, the newest of all that were read so far.
+    /// Lets a record that was read take effect, the newest of all that were read so far. One that is bad, whose
+    /// location says so, does as a put does: reading its key has to answer that it is corrupt, not an older value.
     pub(crate) fn replay(&self, segment: &Segment, frame: &Frame<'_>, location: Location) {
         let hash = self.hash(frame.key());
-        if !frame.is_tombstone() {
+        if !frame.is_tombstone() || !location.is_verified() {
             return self.set(hash, frame.key(), location);
         }
         segment.usage().add_dead(frame.len());
         if let Some(old) = self.find_for_write(hash, frame.key()) {
             self.change(hash, Some(&old), None);
         }
+    }
+
+    /// An empty one for the same keys, which knows no order.
+    pub(crate) fn emptied(&self) -> Self {
+        let (keydir, segments) = (KeyDirectory::new(), Table::new());
+        let (directory, hasher) = (self.directory.clone(), self.hasher.clone());
+        Index { keydir, segments, directory, hasher, verify: self.verify, ordered: None }
+    }
+
+    /// Lets each key's entry name the record that it does in another index. That one's segments are here in the
+    /// slots that `slot` says.
+    pub(crate) fn take_over(
+        &self,
+        other: &Index,
+        slot: impl Fn(SegmentSlot) -> Option<SegmentSlot>,
+    ) {
+        other.keydir.visit_all(|hash, location| {
+            let to = slot(location.slot()).and_then(|slot| location.in_slot(slot));
+            let (Some(to), Some(segment)) = (to, other.segments.get(location.slot())) else {
+                return;
+            };
+            let pin = segment.pin(location.offset());
+            match pin.as_ref().ok().and_then(|pin| read_frame(pin).ok()) {
+                Some(frame) => {
+                    let key = frame.key();
+                    self.enter(hash, key, self.find_for_write(hash, key).as_ref(), to);
+                }
+                // Whoever asks for it is told. Its old entry is let go with what that names.
+                None => drop(self.keydir.change(hash, Old::NoSuchKey, Some(to))),
+            }
+        });
     }
 
     /// The entries that name these segments: hash and location.
@@ -392,9 +424,9 @@ impl Index {
         found
     }
 
-    /// Lets segments go, and the entries that name them still.
-    pub(crate) fn let_go(&self, slots: &HashSet<SegmentSlot>) {
-        for (hash, location) in self.entries_in(slots) {
+    /// Lets segments go, with these entries: all that name them still.
+    pub(crate) fn let_go(&self, slots: &HashSet<SegmentSlot>, entries: Vec<(u64, Location)>) {
+        for (hash, location) in entries {
             self.change(hash, Some(&Existing::at(location)), None);
         }
         slots.iter().for_each(|&slot| self.segments.retire(slot));

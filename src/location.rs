@@ -117,6 +117,12 @@ impl Location {
         Location(self.0 | VERIFIED)
     }
 
+    /// The same offset in another segment, as verified as this.
+    pub(crate) fn in_slot(self, slot: SegmentSlot) -> Option<Self> {
+        let moved = Location::new(slot, self.offset())?;
+        Some(if self.is_verified() { moved.verified() } else { moved })
+    }
+
     /// Whether both name the same record, verified or not.
     #[inline]
     pub(crate) fn is_same_place(self, other: Location) -> bool {

@@ -423,7 +423,8 @@ impl Log {
             manifest.sealed.clear();
             Ok(())
         })?;
-        self.index.let_go(&all.iter().map(|&(slot, _)| slot).collect());
+        let slots = all.iter().map(|&(slot, _)| slot).collect();
+        self.index.let_go(&slots, self.index.entries_in(&slots));
         // The oldest first, as in a compaction: no tombstone goes before what it deletes.
         all.iter().for_each(|(_, segment)| self.remove_file(segment.id()));
         Ok(())

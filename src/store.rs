@@ -394,8 +394,10 @@ impl Store {
 
     /// Lets a store that was opened with [`Options::read_only`] show what has been written since, by another
     /// process or handle: at least everything that had been flushed when this was called. Answers what was
-    /// read for that. Reads go on meanwhile and may see some of it already; no key ever goes back to an
-    /// older value. Values in hand stay valid. A second call waits for the first.
+    /// read for that. Reads go on meanwhile and may see some of it already; no key goes back to an older value,
+    /// unless the log itself did: a write that failed was taken back, or another store put in the place of this
+    /// one. Then all of it is read again, for which the keys take twice the memory as long. Values in hand stay
+    /// valid. A second call waits for the first.
     ///
     /// Rotation costs the reading of the segment that was sealed, and compaction that of all it wrote.
     /// Any other store is up to date, and nothing happens.
@@ -404,7 +406,7 @@ impl Store {
     /// [`Error::Io`], [`Error::Inconsistent`] and [`Error::MissingSegment`], [`Error::Unsupported`] if a newer
     /// version writes, [`Error::Corrupt`] under [`crate::Recovery::Strict`]; [`Error::Unsettled`];
     /// [`Error::Closed`]. Then the store shows what it showed before, or some of the changes; the
-    /// next call goes on.
+    /// next call goes on, and answers what was read for both.
     pub fn refresh(&self) -> Result<Refreshed> {
         let index = self.index_if_open()?;
         let follower = self.inner.follower.as_ref();

@@ -5,19 +5,23 @@ use std::sync::Arc;
 
 use super::look::TailFile;
 use super::tail::Tail;
-use super::{Follower, Refreshed};
+use super::{Follower, State};
 use crate::error::{Error, Result};
 use crate::fs::View;
 use crate::index::Index;
 use crate::location::SegmentId;
+use crate::recover;
 use crate::segment::Segment;
 use crate::segment::scan::{self, Rules};
 
 impl Follower {
     /// Indexes the files, oldest first. What a writer would cut off the last one does not count.
-    pub(super) fn open_bare(&self, ids: &[SegmentId], index: &Index) -> Result<Refreshed> {
-        let mut state = self.state.lock();
-        let mut refreshed = Refreshed::default();
+    pub(super) fn read_bare(
+        &self,
+        ids: &[SegmentId],
+        index: &Index,
+        state: &mut State,
+    ) -> Result<()> {
         state.bare = true;
         let reading = self.reading.by_copying();
         for &id in ids {
@@ -35,11 +39,13 @@ impl Follower {
             let slot = index.segments.add(Arc::clone(&segment));
             let slot = slot.ok_or_else(|| self.directory.too_many_segments())?;
             let bytes = segment.read_all()?;
-            let mut catching = self.catch_up(index, &mut state, &mut refreshed);
-            let summary = catching.index_all(slot, &segment, &bytes)?;
+            let walked = recover::walk_sealed(slot, &segment, &bytes, self.strict, |frame, at| {
+                index.replay(&segment, frame, at);
+            })?;
             state.newest = Some(id);
-            state.tail.push(Tail::of_bare(&found, len, slot, summary.checksum));
+            state.tail.push(Tail::of_bare(&found, len, slot, walked.summary.checksum));
+            state.found.add(walked);
         }
-        Ok(refreshed)
+        Ok(())
     }
 }

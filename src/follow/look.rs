@@ -39,7 +39,7 @@ pub(super) struct TailFile {
 
 impl Follower {
     /// Opens what the newest manifest lists and the state does not have, and the unsealed log.
-    pub(super) fn look(&self, state: &mut State) -> Result<Look> {
+    pub(super) fn look(&self, state: &State) -> Result<Look> {
         let manifest = match recover::read_manifest(&*self.fs, self.directory.manifest()) {
             Err(Error::Io { source, .. })
                 if state.bare && source.kind() == std::io::ErrorKind::NotFound =>
@@ -48,11 +48,6 @@ impl Follower {
             }
             manifest => manifest?,
         };
-        if state.is_of_another_log(&manifest) {
-            let path = self.directory.path().display();
-            tracing::warn!(%path, "another store, or an older state, is here now: read anew");
-            state.forget();
-        }
         let nonce = manifest.nonce;
         let found = self.open_named(manifest, state);
         let unnamed = found.as_ref().map_or(Ok(None), |found| self.open_unnamed(&found.manifest));

@@ -10,41 +10,34 @@ use std::sync::Arc;
 
 use super::look::{Found, TailFile};
 use super::tail::{Stretch, Tail};
-use super::{Follower, Refreshed, Sealed, State};
-use crate::error::{Damage, Result};
-use crate::fs::Whole;
+use super::{Follower, Sealed, State};
+use crate::error::Result;
 use crate::index::Index;
 use crate::location::{Location, SegmentSlot};
 use crate::manifest::{Manifest, SealedEntry};
 use crate::record::Frame;
-use crate::recover::{DamagedRecord, check_listed};
+use crate::recover;
 use crate::segment::Segment;
-use crate::segment::scan::{self, Rules, Summary};
 
 pub(super) struct CatchUp<'a> {
     pub(super) follower: &'a Follower,
     pub(super) index: &'a Index,
     pub(super) state: &'a mut State,
-    pub(super) refreshed: &'a mut Refreshed,
 }
 
 impl CatchUp<'_> {
-    /// Catches up with what was found. If that is not the log that was read before, the state is to
-    /// begin anew, and the answer is false.
+    /// Catches up with what was found. False if that is not the log that was read before, or not all of it.
     pub(super) fn with(&mut self, found: Found) -> Result<bool> {
-        let is_new = !self.state.is_newest(&found.manifest);
-        let goes_on = self.add_sealed(found.sealed)?
-            && self.read_tail(&found.tail)?
-            && self.let_go(&found.manifest, found.settled.then_some(&found.tail));
-        if !goes_on {
-            let path = self.follower.directory.path().display();
-            tracing::warn!(%path, "the log has been written anew, and is read anew");
-            self.state.forget();
-        } else if is_new {
-            self.state.manifest = Some(found.manifest);
-            self.state.bare = false;
+        if self.state.is_of_another_log(&found.manifest)
+            || !self.add_sealed(found.sealed)?
+            || !self.read_tail(&found.tail)?
+            || !self.let_go(&found.manifest, found.settled.then_some(&found.tail))
+        {
+            return Ok(false);
         }
-        Ok(goes_on)
+        self.state.manifest = Some(found.manifest);
+        self.state.bare = false;
+        Ok(true)
     }
 
     /// Takes in new sealed segments, oldest first. False if one is not what its beginning was.
@@ -52,13 +45,15 @@ impl CatchUp<'_> {
         let segments = new.iter().map(|(_, segment)| Arc::clone(segment));
         let slots = self.index.segments.add_all(segments);
         let slots = slots.ok_or_else(|| self.follower.directory.too_many_segments())?;
-        let is_first = self.state.newest.is_none() && self.state.outdated.is_empty();
+        // Nobody reads yet, and nothing stands that may lie behind.
+        let is_first = self.state.newest.is_none();
         let mut waiting = slots.into_iter().zip(new);
         while let Some((slot, (entry, segment))) = waiting.next() {
             let added = self.add(slot, &segment, &entry, is_first);
             if !matches!(added, Ok(true)) {
                 let rest = waiting.map(|(slot, _)| slot);
-                self.index.let_go(&rest.chain([slot]).collect());
+                let gone = rest.chain([slot]).collect();
+                self.index.let_go(&gone, self.index.entries_in(&gone));
                 return added;
             }
             let SealedEntry { id, len, checksum, .. } = entry;
@@ -87,76 +82,22 @@ impl CatchUp<'_> {
             Some(tail) => tail.end,
             None => u64::MAX,
         };
-        let damaged_before = self.refreshed.damage.len();
-        let mut found = Vec::new();
-        let summary = match is_first {
-            true => self.index_all(slot, segment, &bytes)?,
-            false => self.read(slot, segment, &bytes, |_, location| found.push(location))?,
-        };
-        if self.refreshed.damage.len() == damaged_before {
-            check_listed(segment.path(), entry, summary)?;
-        }
+        let (index, strict, mut found) = (self.index, self.follower.strict, Vec::new());
+        let walked =
+            recover::walk_sealed(
+                slot,
+                segment,
+                &bytes,
+                strict,
+                |frame, location| match is_first {
+                    true => index.replay(segment, frame, location),
+                    false => found.push(location),
+                },
+            )?;
+        walked.check_listed(segment.path(), entry)?;
         self.merge(segment, &bytes, &found, news_from)?;
+        self.state.found.add(walked);
         Ok(true)
-    }
-
-    /// Lets the records take effect one after another. For a store that nobody reads yet.
-    pub(super) fn index_all(
-        &mut self,
-        slot: SegmentSlot,
-        segment: &Segment,
-        bytes: &Whole,
-    ) -> Result<Summary> {
-        let index = self.index;
-        self.read(slot, segment, bytes, |frame, location| match location.is_verified() {
-            true => index.replay(segment, frame, location),
-            // Reading its key has to answer that it is corrupt, not an older value.
-            false => index.set(index.hash(frame.key()), frame.key(), location),
-        })
-    }
-
-    /// Shows the records that count, and the bad ones, with locations that say that they are not checked.
-    fn read(
-        &mut self,
-        slot: SegmentSlot,
-        segment: &Segment,
-        bytes: &Whole,
-        mut sink: impl FnMut(&Frame<'_>, Location),
-    ) -> Result<Summary> {
-        let location = |offset| {
-            let location = Location::new(slot, offset);
-            location.ok_or_else(|| self.follower.directory.too_many_segments())
-        };
-        let (strict, usage) = (self.follower.strict, segment.usage());
-        let refreshed = &mut *self.refreshed;
-        let summary = scan::walk(bytes, Rules::Sealed, |found| {
-            match found {
-                scan::Found::Record { offset, frame } => {
-                    usage.add_record(frame.len());
-                    sink(&frame, location(offset)?.verified());
-                }
-                scan::Found::Bad { offset, frame, damage } => {
-                    usage.add_record(frame.len());
-                    note_damage(refreshed, strict, segment, offset, damage)?;
-                    sink(&frame, location(offset)?);
-                }
-                scan::Found::Unapplied { offset, frame } => {
-                    usage.add_record(frame.len());
-                    usage.add_dead(frame.len());
-                    refreshed.unapplied_batch_records += 1;
-                    let path = segment.path().display();
-                    tracing::warn!(%path, offset, "a batch is not whole: its record does not count");
-                }
-                scan::Found::Unreadable { offset, damage } => {
-                    usage.add_unreadable(segment.len() - offset);
-                    note_damage(refreshed, strict, segment, offset, damage)?;
-                }
-            }
-            Ok(())
-        })?;
-        refreshed.segments += 1;
-        refreshed.records += summary.records;
-        Ok(summary)
     }
 
     /// Moves entries to the records of a segment, the last one first, so that each moves once.
@@ -198,10 +139,8 @@ impl CatchUp<'_> {
     /// Whether what an entry names lies before a record, or is the same record in other memory.
     fn is_older(&self, old: Location, segment: &Segment, offset: u64) -> bool {
         let old_segment = self.index.segments.get(old.slot());
-        self.state.outdated.contains(&old.slot())
-            || old_segment.is_none_or(|old_segment| {
-                (old_segment.id(), old.offset()) <= (segment.id(), offset)
-            })
+        old_segment
+            .is_none_or(|old_segment| (old_segment.id(), old.offset()) <= (segment.id(), offset))
     }
 
     /// Reads on in the unsealed log. False if what was read of it is not there any more.
@@ -214,11 +153,11 @@ impl CatchUp<'_> {
                 }
                 self.state.tail.push(Tail::new(file));
                 self.state.newest = Some(file.id);
-                self.refreshed.segments += 1;
+                self.state.found.segments += 1;
             }
-            let tail = self.state.tail.iter_mut().find(|tail| tail.id == file.id);
-            let Some(tail) = tail else { continue };
-            match tail.read_on(file, self.index, self.refreshed)? {
+            let State { tail, found, .. } = &mut *self.state;
+            let Some(tail) = tail.iter_mut().find(|tail| tail.id == file.id) else { continue };
+            match tail.read_on(file, self.index, found)? {
                 Stretch::Whole => {}
                 Stretch::Ended => break,
                 Stretch::Rewritten => return Ok(false),
@@ -234,7 +173,7 @@ impl CatchUp<'_> {
         let is_tail = |tail: &Tail| manifest.is_tail(tail.id) && is_there(tail.id);
         // What was found sealed under its own id has been looked at.
         let is_gone = |tail: &&Tail| !is_tail(tail) && !manifest.lists(tail.id);
-        let State { sealed, tail, outdated, .. } = &mut *self.state;
+        let State { sealed, tail, found, .. } = &mut *self.state;
         if tail.iter().filter(is_gone).any(|tail| !tail.is_there(self.follower.reading)) {
             return false;
         }
@@ -248,32 +187,14 @@ impl CatchUp<'_> {
             let segment = self.index.segments.get(location.slot());
             segment.is_some_and(|segment| oldest.is_some_and(|oldest| oldest < segment.id()))
         };
-        if self.index.entries_in(&gone).iter().any(hides_older) {
+        let left = self.index.entries_in(&gone);
+        if left.iter().any(hides_older) {
             return false;
         }
-        gone.extend(outdated.drain());
-        self.index.let_go(&gone);
+        self.index.let_go(&gone, left);
         sealed.retain(|id, _| manifest.lists(*id));
         tail.retain(is_tail);
-        self.refreshed.segments_gone += segments_gone;
+        found.segments_gone += segments_gone;
         true
     }
-}
-
-/// Notes what is bad, unless that is refused.
-fn note_damage(
-    refreshed: &mut Refreshed,
-    strict: bool,
-    segment: &Segment,
-    offset: u64,
-    damage: Damage,
-) -> Result<()> {
-    let error = segment.corrupt(offset, damage);
-    if strict {
-        return Err(error);
-    }
-    tracing::warn!(%error, "damage in a sealed segment");
-    let path = segment.path().to_path_buf();
-    refreshed.damage.push(DamagedRecord { path, offset, damage });
-    Ok(())
 }

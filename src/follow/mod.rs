@@ -12,15 +12,15 @@
 //!   are open, or if it names them. What is open stays as it is, unlinked or not.
 //! - Whoever holds a table of segments finds behind each slot of it all that a location may ever name there:
 //!   a segment that is seen anew, when it is sealed say, gets a new slot.
-//! - A key's entry moves forward in the order of the log, never back, unless the log itself was
-//!   replaced.
+//! - A key's entry moves forward in the order of the log, never back. If the log itself was replaced, or a part of
+//!   it taken back, it is read anew, into an index of its own, and each entry then moves once.
 
 mod bare;
 mod look;
 mod merge;
 mod tail;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -34,7 +34,7 @@ use crate::keydir::KeyHasher;
 use crate::location::{SegmentId, SegmentSlot};
 use crate::manifest::{Manifest, SealedEntry};
 use crate::options::{Options, Recovery};
-use crate::recover::{self, DamagedRecord, Files, Recovered, RecoveryReport};
+use crate::recover::{self, DamagedRecord, Files, Recovered, RecoveryReport, Walked};
 use look::Look;
 use merge::CatchUp;
 use tail::Tail;
@@ -43,14 +43,14 @@ use tail::Tail;
 /// does little else.
 const LOOKS: usize = 100;
 
-/// What [`crate::Store::refresh`] read to catch up.
+/// What [`crate::Store::refresh`] read to catch up, with what those before it had read that failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refreshed {
     /// Segment files read from their beginning: new ones, those that have been sealed since, those that a
     /// compaction wrote.
     pub segments: usize,
-    /// Segment files let go of: a compaction has replaced them.
+    /// Segment files let go of: a compaction has replaced them, or everything was read anew.
     pub segments_gone: usize,
     /// Records read, with those that are no news: a compaction's are copies.
     pub records: u64,
@@ -64,6 +64,13 @@ impl Refreshed {
     /// Whether there was nothing new.
     pub fn is_empty(&self) -> bool {
         *self == Refreshed::default()
+    }
+
+    fn add(&mut self, walked: Walked) {
+        self.segments += 1;
+        self.records += walked.summary.records;
+        self.unapplied_batch_records += walked.unapplied;
+        self.damage.extend(walked.damage);
     }
 }
 
@@ -89,8 +96,8 @@ struct State {
     tail: Vec<Tail>,
     /// The highest segment of which anything was read: the log up to there is known.
     newest: Option<SegmentId>,
-    /// Segments of a log that has been replaced: whatever is found counts more than they do.
-    outdated: HashSet<SegmentSlot>,
+    /// What was read for that and has not been told yet.
+    found: Refreshed,
 }
 
 struct Sealed {
@@ -115,7 +122,6 @@ pub(crate) fn open(
         }
     };
     let hasher = KeyHasher::new(&manifest.seed, hash_mask);
-    let index = Index::new(directory.clone(), hasher, options);
     let follower = Follower {
         fs: Arc::clone(fs),
         directory: directory.clone(),
@@ -123,10 +129,10 @@ pub(crate) fn open(
         strict: options.recovery == Recovery::Strict,
         state: Mutex::default(),
     };
-    let found = match files.has_manifest {
-        true => follower.refresh(&index)?,
-        false => follower.open_bare(&files.data, &index)?,
-    };
+    let (index, mut state) =
+        follower.read(|| Index::new(directory.clone(), hasher.clone(), options))?;
+    let found = std::mem::take(&mut state.found);
+    *follower.state.lock() = state;
     let report = RecoveryReport {
         segments: found.segments,
         records: found.records,
@@ -148,11 +154,35 @@ impl Follower {
     /// Catches up with all that had been flushed when this was called. Refreshes take turns.
     pub(crate) fn refresh(&self, index: &Index) -> Result<Refreshed> {
         let mut state = self.state.lock();
-        let mut refreshed = Refreshed::default();
+        // Where nothing has been read there is nothing to go on from.
+        if state.newest.is_none() || !self.catch_up(index, &mut state)? {
+            let (other, read) = self.read(|| index.emptied())?;
+            self.replace(index, &mut state, &other, read)?;
+        }
+        Ok(std::mem::take(&mut state.found))
+    }
+
+    /// Reads all of the log into an index of its own, which nobody else reads.
+    fn read(&self, empty: impl Fn() -> Index) -> Result<(Index, State)> {
+        for _ in 0..LOOKS {
+            let (index, mut state) = (empty(), State::default());
+            let files = Files::list(&*self.fs, &self.directory)?;
+            if !files.has_manifest {
+                self.read_bare(&files.data, &index, &mut state)?;
+            }
+            if self.catch_up(&index, &mut state)? {
+                return Ok((index, state));
+            }
+        }
+        Err(self.unsettled())
+    }
+
+    /// Takes in what the files hold more than what has been read. False if it is another log by now.
+    fn catch_up(&self, index: &Index, state: &mut State) -> Result<bool> {
         let mut caught_up = false;
         for _ in 0..LOOKS {
-            let found = match self.look(&mut state)? {
-                Look::Bare => return Ok(refreshed),
+            let found = match self.look(state)? {
+                Look::Bare => return Ok(true),
                 Look::Vanished => {
                     caught_up = false;
                     continue;
@@ -160,27 +190,43 @@ impl Follower {
                 Look::Found(found) => found,
             };
             let settled = found.settled;
-            caught_up = self.catch_up(index, &mut state, &mut refreshed).with(found)?;
-            if caught_up && settled {
-                break;
+            caught_up = CatchUp { follower: self, index, state }.with(found)?;
+            if !caught_up {
+                let path = self.directory.path().display();
+                tracing::warn!(%path, "the log is another one, or a part was taken back: read anew");
+            }
+            if settled || !caught_up {
+                return Ok(caught_up);
             }
         }
-        match caught_up {
-            true => Ok(refreshed),
-            false => {
-                let path = self.directory.path().to_path_buf();
-                Err(Error::Unsettled { path, looks: LOOKS })
-            }
-        }
+        if caught_up { Ok(true) } else { Err(self.unsettled()) }
     }
 
-    fn catch_up<'a>(
-        &'a self,
-        index: &'a Index,
-        state: &'a mut State,
-        refreshed: &'a mut Refreshed,
-    ) -> CatchUp<'a> {
-        CatchUp { follower: self, index, state, refreshed }
+    /// Lets readers of an index see what has been read into another: each entry moves once.
+    fn replace(
+        &self,
+        index: &Index,
+        state: &mut State,
+        other: &Index,
+        mut read: State,
+    ) -> Result<()> {
+        let (slots, segments): (Vec<_>, Vec<_>) = other.segments.list().into_iter().unzip();
+        let added = index.segments.add_all(segments);
+        let added = added.ok_or_else(|| self.directory.too_many_segments())?;
+        let moved: HashMap<_, _> = slots.into_iter().zip(added).collect();
+        index.take_over(other, |slot| moved.get(&slot).copied());
+        let gone = state.slots().map(|slot| *slot).collect();
+        index.let_go(&gone, index.entries_in(&gone));
+        read.found.segments_gone += state.sealed.len() + state.tail.len();
+        for slot in read.slots() {
+            *slot = moved.get(slot).copied().unwrap_or(*slot);
+        }
+        *state = read;
+        Ok(())
+    }
+
+    fn unsettled(&self) -> Error {
+        Error::Unsettled { path: self.directory.path().to_path_buf(), looks: LOOKS }
     }
 }
 
@@ -206,11 +252,8 @@ impl State {
         self.manifest.as_ref().is_some_and(is_before) || manifest.sealed.iter().any(is_other)
     }
 
-    /// Begins anew. What was read stays readable until something else has been.
-    fn forget(&mut self) {
-        let State { sealed, tail, outdated, .. } = std::mem::take(self);
-        self.outdated = outdated;
-        self.outdated.extend(sealed.into_values().map(|sealed| sealed.slot));
-        self.outdated.extend(tail.iter().flat_map(Tail::slots));
+    fn slots(&mut self) -> impl Iterator<Item = &mut SegmentSlot> {
+        let sealed = self.sealed.values_mut().map(|sealed| &mut sealed.slot);
+        sealed.chain(self.tail.iter_mut().flat_map(Tail::slots_mut))
     }
 }

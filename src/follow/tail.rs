@@ -78,6 +78,10 @@ impl Tail {
         self.slots.iter().copied()
     }
 
+    pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = &mut SegmentSlot> {
+        self.slots.iter_mut()
+    }
+
     /// Whether these bytes, of the file now that it is sealed, begin with what was read of it.
     pub(super) fn is_beginning_of(&self, bytes: &[u8]) -> bool {
         let Some(beginning) = bytes.get(..self.end as usize) else { return false };

@@ -12,6 +12,7 @@
 
 mod files;
 mod report;
+mod sealed;
 mod tail;
 
 use std::path::{Path, PathBuf};
@@ -21,16 +22,17 @@ pub use report::{Cut, DamagedRecord, RecoveryReport};
 
 use crate::commit::{self, Commits};
 use crate::directory::{Directory, remove_stale};
-use crate::error::{Damage, Error, Result};
+use crate::error::{Error, Result};
 use crate::fs::{self, File, Fs, Reading, Whole};
 use crate::index::Index;
 use crate::keydir::KeyHasher;
-use crate::location::{Location, SegmentId, SegmentSlot};
+use crate::location::{SegmentId, SegmentSlot};
 use crate::manifest::{Manifest, Refusal, SealedEntry};
 use crate::options::{Options, Recovery};
-use crate::segment::scan::{self, Ending, Found, Rules, Summary};
+use crate::segment::scan::{self, Ending, Rules, Summary};
 use crate::segment::{Segment, open_listed};
 pub(crate) use files::Files;
+pub(crate) use sealed::{Walked, walk_sealed};
 use tail::Tail;
 pub(crate) use tail::seal_copy;
 
@@ -204,11 +206,9 @@ impl Recovering<'_> {
         let slots = self.index.segments.add_all(segments.iter().cloned());
         let slots = slots.ok_or_else(|| self.too_many_segments())?;
         for ((segment, slot), entry) in segments.iter().zip(slots).zip(sealed) {
-            let damaged_before = self.report.damage.len();
-            let summary = self.index_segment_at(slot, segment)?;
-            if self.report.damage.len() == damaged_before {
-                check_listed(segment.path(), entry, summary)?;
-            }
+            let walked = self.walk_into_index(slot, segment)?;
+            walked.check_listed(segment.path(), entry)?;
+            self.note(walked);
         }
         Ok(())
     }
@@ -217,62 +217,24 @@ impl Recovering<'_> {
     fn index_segment(&mut self, segment: &Arc<Segment>) -> Result<Summary> {
         let added = self.index.segments.add(Arc::clone(segment));
         let slot = added.ok_or_else(|| self.too_many_segments())?;
-        self.index_segment_at(slot, segment)
-    }
-
-    fn index_segment_at(&mut self, slot: SegmentSlot, segment: &Segment) -> Result<Summary> {
-        let bytes = segment.read_all()?;
-        let summary = scan::walk(&bytes, Rules::Sealed, |found| match found {
-            Found::Record { offset, frame } => {
-                segment.usage().add_record(frame.len());
-                let location = self.location(slot, offset)?.verified();
-                self.index.replay(segment, &frame, location);
-                Ok(())
-            }
-            Found::Bad { offset, frame, damage } => {
-                segment.usage().add_record(frame.len());
-                self.note_damage(segment, offset, damage)?;
-                // Reading its key has to answer that it is corrupt, not an older value.
-                let location = self.location(slot, offset)?;
-                self.index.set(self.index.hash(frame.key()), frame.key(), location);
-                Ok(())
-            }
-            Found::Unapplied { offset, frame } => {
-                segment.usage().add_record(frame.len());
-                segment.usage().add_dead(frame.len());
-                self.note_unapplied(segment.path(), offset);
-                Ok(())
-            }
-            Found::Unreadable { offset, damage } => {
-                segment.usage().add_unreadable(segment.len() - offset);
-                self.note_damage(segment, offset, damage)
-            }
-        })?;
-        self.report.segments += 1;
-        self.report.records += summary.records;
+        let walked = self.walk_into_index(slot, segment)?;
+        let summary = walked.summary;
+        self.note(walked);
         Ok(summary)
     }
 
-    /// An adopted file may be longer than a location can say.
-    fn location(&self, slot: SegmentSlot, offset: u64) -> Result<Location> {
-        Location::new(slot, offset).ok_or_else(|| self.too_many_segments())
+    fn walk_into_index(&self, slot: SegmentSlot, segment: &Segment) -> Result<Walked> {
+        let bytes = segment.read_all()?;
+        walk_sealed(slot, segment, &bytes, self.strict, |frame, location| {
+            self.index.replay(segment, frame, location);
+        })
     }
 
-    fn note_damage(&mut self, segment: &Segment, offset: u64, damage: Damage) -> Result<()> {
-        let error = segment.corrupt(offset, damage);
-        if self.strict {
-            return Err(error);
-        }
-        tracing::warn!(%error, "damage in a sealed segment");
-        let path = segment.path().to_path_buf();
-        self.report.damage.push(DamagedRecord { path, offset, damage });
-        Ok(())
-    }
-
-    fn note_unapplied(&mut self, path: &Path, offset: u64) {
-        self.report.unapplied_batch_records += 1;
-        let path = path.display();
-        tracing::warn!(%path, offset, "a batch is not whole: its record does not count");
+    fn note(&mut self, walked: Walked) {
+        self.report.segments += 1;
+        self.report.records += walked.summary.records;
+        self.report.unapplied_batch_records += walked.unapplied;
+        self.report.damage.extend(walked.damage);
     }
 
     /// Copies what stands behind the end of the log into a `.cut` file, unless it is zeros.
@@ -320,10 +282,4 @@ impl Recovering<'_> {
     fn too_many_segments(&self) -> Error {
         self.directory.too_many_segments()
     }
-}
-
-/// Whether a segment in which nothing is bad is the one that the manifest means.
-pub(crate) fn check_listed(path: &Path, entry: &SealedEntry, found: Summary) -> Result<()> {
-    let checked = found.check(entry.records, entry.checksum);
-    checked.map_err(|damage| Error::Inconsistent { path: path.to_path_buf(), damage })
 }

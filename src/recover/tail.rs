@@ -9,7 +9,8 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Recovering, check_listed};
+use super::Recovering;
+use super::sealed::{check_listed, warn_unapplied};
 use crate::commit::{self, Commits};
 use crate::directory::{Directory, remove_stale};
 use crate::error::{Damage, Error, Result};
@@ -165,7 +166,10 @@ impl Recovering<'_> {
                 Found::Record { offset, frame } => {
                     copy.append_copy(&frame, path, offset)?;
                 }
-                Found::Unapplied { offset, .. } => self.note_unapplied(path, offset),
+                Found::Unapplied { offset, .. } => {
+                    self.report.unapplied_batch_records += 1;
+                    warn_unapplied(path, offset);
+                }
                 // A tail's walk ends at the first bad record without naming it.
                 Found::Bad { .. } | Found::Unreadable { .. } => {}
             }

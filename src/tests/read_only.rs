@@ -317,6 +317,62 @@ fn a_segment_that_is_not_the_one_listed_is_refused_and_nothing_of_it_is_shown() 
     assert_eq!(reading.store.stats().segments, 1);
 }
 
+/// It reads the first one, whole, before it comes upon the damage of the second.
+#[test]
+fn of_the_first_segments_of_a_store_that_was_empty_nothing_goes_back_if_one_is_refused() {
+    let machine = Machine::new(512);
+    machine.open().unwrap().close().unwrap();
+    let mut strict = machine.clone();
+    strict.options = strict.options.recovery(Recovery::Strict);
+    let reading = Reading::open(&strict).unwrap();
+    segment(&machine, |store| {
+        store.put("key", "old").unwrap();
+        store.put("fill 1", "#".repeat(400)).unwrap();
+    });
+    segment(&machine, |store| {
+        store.put("key", "new").unwrap();
+        store.put("bad", "intact").unwrap();
+        store.put("fill 2", "#".repeat(300)).unwrap();
+    });
+    spoil(&machine, "00000002.data", "intact");
+    for _ in 0..2 {
+        assert!(matches!(reading.store.refresh(), Err(Error::Corrupt { .. })));
+        assert_eq!(contents(&reading.store), Contents::new(), "as before");
+    }
+    segment(&machine, |store| {
+        store.put("bad", "mended").unwrap();
+        store.compact().unwrap();
+    });
+    assert_eq!(reading.refreshed(), contents(&machine.open().unwrap()));
+}
+
+#[test]
+fn what_a_refresh_that_failed_has_found_is_told_by_the_next() {
+    let machine = Machine::new(512);
+    let write = |n: usize| {
+        segment(&machine, |store| {
+            store.put(format!("bad {n}"), format!("intact {n}")).unwrap();
+            store.put(format!("fill {n}"), "#".repeat(400)).unwrap();
+        });
+    };
+    (1..4).for_each(write);
+    let reading = Reading::open(&machine).unwrap();
+    (4..7).for_each(write);
+    ["00000004.data", "00000005.data"].into_iter().for_each(|name| spoil(&machine, name, "intact"));
+    let path = Machine::path("00000006.data");
+    let bytes = machine.fs.read(&path).unwrap();
+    machine.fs.write(&path, &encode(&[Record::plain(7, b"stray", &[b'#'; 428])]));
+    for _ in 0..2 {
+        assert!(matches!(reading.store.refresh(), Err(Error::Inconsistent { .. })));
+    }
+    machine.fs.write(&path, &bytes);
+    let found = reading.store.refresh().unwrap();
+    let damaged: Vec<_> = found.damage.iter().map(|damaged| damaged.path.clone()).collect();
+    assert_eq!(damaged, ["00000004.data", "00000005.data"].map(Machine::path));
+    assert_eq!((found.segments, found.records), (3, 6));
+    assert!(!reading.refresh(), "it is told once");
+}
+
 #[test]
 fn bare_data_files_are_read_as_they_are_until_a_writer_takes_them_over() {
     let machine = Machine::new(512);

@@ -5,11 +5,14 @@ use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::hazards::{segment, spoil};
 use super::read_only::Reading;
-use super::support::{Machine, contents, value};
-use crate::fs::sim::Op;
+use super::support::{Machine, contents, encode, value};
+use crate::fs::sim::{Op, SimFs};
 use crate::options::{Durability, ReadMode};
+use crate::record::Record;
 use crate::store::Store;
 
 /// The disk fills up while a writer flushes these writes and another record; a read-only store looks before
@@ -104,6 +107,66 @@ fn a_failed_write_is_cut_off_before_its_file_is_given_up() {
     assert_eq!(reading.store.len(), 1, "the deletion shows");
     writer.put("large", "#".repeat(1000)).unwrap();
     assert_eq!(reading.refreshed(), contents(&writer));
+}
+
+/// Every value that readers find for a key while a store is refreshed, one after the other: looked up at each
+/// look that the refresh takes at the disk.
+fn watched(reading: &Reading, key: &'static str) -> Vec<Option<String>> {
+    fn at_each_look(fs: &SimFs, act: impl Fn() + Send + 'static) {
+        let next = fs.clone();
+        fs.at_look(0, move || {
+            act();
+            at_each_look(&next, act);
+        });
+    }
+    let (fs, seen) = (&reading.machine.fs, Arc::<Mutex<Vec<_>>>::default());
+    let (store, seeing) = (reading.store.clone(), Arc::clone(&seen));
+    at_each_look(fs, move || {
+        // Its own looks, under `ReadMode::Copy`, do not count.
+        seeing.lock().push(value(&store, key));
+    });
+    reading.refresh();
+    fs.forget_look();
+    let mut seen = std::mem::take(&mut *seen.lock());
+    seen.push(value(&reading.store, key));
+    assert!(seen.len() > 9, "{seen:?}");
+    seen.dedup();
+    seen
+}
+
+#[test]
+fn no_key_goes_back_on_the_way_while_everything_is_read_anew() {
+    for mode in [ReadMode::Mapped, ReadMode::Copy] {
+        let mut machine = Machine::new(4096);
+        machine.options = machine.options.read_mode(mode);
+        for n in 0..3 {
+            segment(&machine, |store| {
+                store.put("key", format!("version {n}")).unwrap();
+                store.put(format!("fill {n}"), "#".repeat(3000)).unwrap();
+                store.put("deleted", "value").unwrap();
+                store.delete("deleted").unwrap();
+            });
+        }
+        let path = Machine::path("00000004.data");
+        let put =
+            |key: &str, value: &str| encode(&[Record::plain(1, key.as_bytes(), value.as_bytes())]);
+        let (kept, newer) = (put("key", "version 3"), put("key", "version 4"));
+        let other = put("other", "value");
+        for (kept, withdrawn, key, expected) in [
+            (&kept, &other, "key", &[Some("version 3")][..]),
+            (&kept, &other, "deleted", &[None]),
+            (&kept, &other, "other", &[Some("value"), None]),
+            (&kept, &newer, "key", &[Some("version 4"), Some("version 3")]),
+            (&Vec::new(), &other, "key", &[Some("version 2")]),
+            (&Vec::new(), &newer, "key", &[Some("version 4"), Some("version 2")]),
+        ] {
+            machine.fs.write(&path, &[&kept[..], withdrawn].concat());
+            let reading = Reading::open(&machine).unwrap();
+            machine.fs.write(&path, kept);
+            let seen = watched(&reading, key);
+            assert_eq!(seen.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+        }
+    }
 }
 
 /// A compaction keeps the first segment, for its damage, and with it what deletes a key. Who reads anew comes
