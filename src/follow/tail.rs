@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Refreshed;
 use super::look::TailFile;
 use crate::error::{Damage, Error, Result};
-use crate::fs::{ALIGNMENT, Chunk, File, Reading, View};
+use crate::fs::{self, ALIGNMENT, Chunk, File, Reading, View};
 use crate::index::Index;
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::record::HEADER_LEN;
@@ -120,13 +120,24 @@ impl Tail {
         let mut wanted = STEP;
         while self.end < len {
             let read_len = wanted.min(len - self.end);
-            let mut fresh = match self.has_room(read_len) {
+            let range = self.end..self.end + read_len;
+            // What is claimed to be there and is a hole takes no memory: new one is all zeros already.
+            let has_holes = read_len > STEP
+                && fs::data(&*found.file, range.clone()).next() != Some(range.clone());
+            let mut fresh = match self.has_room(read_len) && !has_holes {
                 true => None,
                 false => Some(self.piece(read_len)?),
             };
             let Some(memory) = fresh.as_mut().or(self.memory.as_mut()) else { break };
             let bytes = &mut memory.spare()[..read_len as usize];
-            match found.file.read_at(bytes, self.end) {
+            let read = match has_holes {
+                true => fs::data(&*found.file, range).try_for_each(|part| {
+                    let at = part.start - self.end..part.end - self.end;
+                    found.file.read_at(&mut bytes[at.start as usize..at.end as usize], part.start)
+                }),
+                false => found.file.read_at(bytes, self.end),
+            };
+            match read {
                 // It has been cut since its length was read: another look will tell.
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
                 read => read.map_err(Error::io("read", &*found.path))?,

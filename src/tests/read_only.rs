@@ -5,6 +5,7 @@ use super::hazards::{half_dead, part, segment, spoil};
 use super::support::{Contents, Machine, contents, encode, read_mode, value};
 use crate::batch::Batch;
 use crate::error::{Damage, Error};
+use crate::fs::Fs;
 use crate::fs::sim::Op;
 use crate::options::{ReadMode, Recovery};
 use crate::record::{BatchPart, Record};
@@ -424,6 +425,27 @@ fn a_growing_tail_is_held_in_one_piece_whatever_size_the_reader_s_own_segments_w
         }
         assert_eq!(reading.store.index().segments.list().len(), 1);
     }
+}
+
+/// As a file system may keep zeros that were written, and a copy of a file does.
+#[test]
+fn a_record_of_the_tail_that_lies_in_a_hole_for_the_most_part_is_read() {
+    let machine = Machine::new(4096);
+    machine.open().unwrap().close().unwrap();
+    let records = [Record::plain(1, b"first", b"1"), Record::plain(1, b"zeros", &[0; 1 << 20])];
+    let bytes = encode(&records);
+    let file = machine.fs.create(&Machine::path("00000001.data")).unwrap();
+    // What is read at first is whole, but not the record that it will be.
+    file.write_at(&[&bytes[..100], &[9; 1 << 20]].concat(), 0).unwrap();
+    let reading = Reading::open(&machine).unwrap();
+    assert_eq!(reading.store.len(), 1);
+    file.set_len(100).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
+    assert!(reading.refresh());
+    assert_eq!(reading.store.get("zeros").unwrap().unwrap(), [0; 1 << 20]);
+    let last = encode(&[Record::plain(1, b"last", b"1")]);
+    file.write_at(&last, bytes.len() as u64).unwrap();
+    assert_eq!(reading.refreshed().len(), 3);
 }
 
 /// A record that was whole in the file and was withdrawn, as a failed write of several may be.

@@ -27,6 +27,9 @@ const MEMORY: u64 = 200 << 20;
 const DIR: &str = "ZEROCASK_TEST_HOSTILE_DIR";
 const MODE: &str = "ZEROCASK_TEST_HOSTILE_READ_MODE";
 
+/// As a mode: the directory is only read, and read again.
+const READ_ONLY: &str = "read-only";
+
 /// What `act` answers, if it does not hang.
 fn in_time<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
@@ -43,12 +46,18 @@ fn open_in_time(dir: &Path) -> Result<Store> {
 #[test]
 fn a_child_that_opens() {
     let Some(dir) = std::env::var_os(DIR) else { return };
-    let read_mode = match std::env::var(MODE).unwrap().as_str() {
+    let mode = std::env::var(MODE).unwrap();
+    let read_mode = match mode.as_str() {
         "copy" => ReadMode::Copy,
         _ => ReadMode::Mapped,
     };
-    let options = options().read_mode(read_mode);
+    let reads_only = mode == READ_ONLY;
+    let options = options().read_mode(read_mode).read_only(reads_only);
     match options.open(&dir) {
+        Ok(store) if reads_only => {
+            assert!(store.refresh().unwrap().is_empty());
+            println!("\nopened with {} keys", store.len());
+        }
         Ok(store) => {
             let found = store.len();
             store.put("new", "value").unwrap();
@@ -312,6 +321,18 @@ fn zeros_for_a_terabyte_are_no_more_than_the_end_of_the_log() {
         },
         |outcome, _| outcome == "opened with 2 keys",
     );
+}
+
+#[test]
+fn what_a_record_of_the_log_claims_to_hold_takes_who_only_reads_no_memory() {
+    let record = encode("key", b"value");
+    let mut claims = encode("other", b"");
+    claims[16..20].copy_from_slice(&(1u32 << 30).to_be_bytes());
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("MANIFEST"), manifest(&[], &[1])).unwrap();
+    let parts = [(0, &record[..]), (record.len() as u64, &claims)];
+    sparse(&dir.path().join("00000001.data"), 1 << 31, &parts);
+    assert_eq!(open_in_child(dir.path(), READ_ONLY), "opened with 1 keys");
 }
 
 #[test]
