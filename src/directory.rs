@@ -102,9 +102,19 @@ impl Directory {
         match fs.list(&self.path) {
             Ok(names) => Ok(names
                 .iter()
-                .any(|name| matches!(Name::parse(name), Name::Manifest | Name::Data(_)))),
+                .any(|name| matches!(Name::parse(name), Name::Manifest | Name::Data(_)))
+                || self.has_manifest(fs)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(Error::io("list", &*self.path)(error)),
+        }
+    }
+
+    /// Whether there is a manifest. A listing does not tell who holds no lock: it may lack a name that is being
+    /// renamed over.
+    pub(crate) fn has_manifest(&self, fs: &dyn Fs) -> Result<bool> {
+        match fs.open(&self.manifest()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            opened => opened.map(|_| true).map_err(Error::io("open", self.manifest())),
         }
     }
 

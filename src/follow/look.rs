@@ -40,14 +40,10 @@ pub(super) struct TailFile {
 impl Follower {
     /// Opens what the newest manifest lists and the state does not have, and the unsealed log.
     pub(super) fn look(&self, state: &State) -> Result<Look> {
-        let manifest = match recover::read_manifest(&*self.fs, self.directory.manifest()) {
-            Err(Error::Io { source, .. })
-                if state.bare && source.kind() == std::io::ErrorKind::NotFound =>
-            {
-                return Ok(Look::Bare);
-            }
-            manifest => manifest?,
-        };
+        if state.bare && !self.directory.has_manifest(&*self.fs)? {
+            return Ok(Look::Bare);
+        }
+        let manifest = recover::read_manifest(&*self.fs, self.directory.manifest())?;
         let nonce = manifest.nonce;
         let found = self.open_named(manifest, state);
         let unnamed = found.as_ref().map_or(Ok(None), |found| self.open_unnamed(&found.manifest));

@@ -113,13 +113,9 @@ pub(crate) fn open(
     options: &Options,
     hash_mask: u64,
 ) -> Result<(Recovered, Follower)> {
-    let files = Files::list(&**fs, directory)?;
-    let manifest = match files.has_manifest {
+    let manifest = match directory.has_manifest(&**fs)? {
         true => recover::read_manifest(&**fs, directory.manifest())?,
-        false => {
-            files.check_bare(directory)?;
-            recover::new_manifest(&files, directory)?
-        }
+        false => recover::new_manifest(&Files::list(&**fs, directory)?, directory)?,
     };
     let hasher = KeyHasher::new(&manifest.seed, hash_mask);
     let follower = Follower {
@@ -166,9 +162,19 @@ impl Follower {
     fn read(&self, empty: impl Fn() -> Index) -> Result<(Index, State)> {
         for _ in 0..LOOKS {
             let (index, mut state) = (empty(), State::default());
+            // Listed before: no manifest has made anything of these files if there is none after that.
             let files = Files::list(&*self.fs, &self.directory)?;
-            if !files.has_manifest {
-                self.read_bare(&files.data, &index, &mut state)?;
+            if !self.directory.has_manifest(&*self.fs)? {
+                files.check_bare(&self.directory)?;
+                match self.read_bare(&files.data, &index, &mut state) {
+                    // A writer has taken them over, and compacted.
+                    Err(Error::MissingSegment { .. })
+                        if self.directory.has_manifest(&*self.fs)? =>
+                    {
+                        continue;
+                    }
+                    read => read?,
+                }
             }
             if self.catch_up(&index, &mut state)? {
                 return Ok((index, state));

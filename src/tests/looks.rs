@@ -13,6 +13,7 @@ use crate::batch::Batch;
 use crate::error::Error;
 use crate::fs::sim::SimFs;
 use crate::options::ReadMode;
+use crate::record::Record;
 use crate::store::Store;
 
 /// A writer that says what the store has held after each of its steps.
@@ -182,6 +183,51 @@ fn an_opening_is_right_whatever_a_writer_does_at_any_look_of_it_at_the_disk() {
             let told = format!("{name} at look {look}: {found:?}");
             assert!(writer.states[earliest..].contains(&found), "{told}");
             assert_eq!(Some(&reading.refreshed()), writer.states.last(), "{told}");
+            if is_over {
+                assert!(look >= 7, "{look}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn files_without_a_manifest_are_read_right_whatever_a_writer_does_at_any_look_at_the_disk() {
+    let acts: [fn(&mut Writer); 3] = [
+        |_| {},
+        |writer| writer.put(1, 100),
+        |writer| {
+            (0..5).for_each(|key| writer.delete(key));
+            writer.put(9, 100);
+            writer.compact();
+        },
+    ];
+    for act in acts {
+        for look in 0..MANY {
+            let machine = Machine::new(150);
+            for n in 0..4u8 {
+                let (key, value) = (format!("key {n}"), format!("{n} ").repeat(9));
+                let records = [
+                    Record::plain(1, b"key 4", value.as_bytes()),
+                    Record::plain(1, key.as_bytes(), value.as_bytes()),
+                ];
+                machine.write_records(&format!("0000000{}.data", n + 1), &records);
+            }
+            let before = contents(&Reading::open(&machine).unwrap().store);
+            let (acting, writer) = (machine.clone(), Arc::new(Mutex::new(None)));
+            let (taken_over, states) = (Arc::clone(&writer), vec![before.clone()]);
+            machine.fs.at_look(look, move || {
+                let store = acting.open().unwrap();
+                let writer = Writer { machine: acting, store, states };
+                act(taken_over.lock().insert(writer));
+            });
+            let reading = Reading::open(&machine).unwrap();
+            let is_over = machine.fs.forget_look();
+            let found = contents(&reading.store);
+            let writer = writer.lock();
+            let states = writer.as_ref().map_or(std::slice::from_ref(&before), |w| &w.states);
+            assert!(states.contains(&found), "at look {look}: {found:?}");
+            assert_eq!(Some(&reading.refreshed()), states.last(), "at look {look}");
             if is_over {
                 assert!(look >= 7, "{look}");
                 break;

@@ -113,6 +113,26 @@ fn what_an_opening_that_may_write_would_tidy_up_stays_as_it_is() {
     assert_eq!((all(&machine), machine.fs.operations()), (before, operations));
 }
 
+/// As it may while the manifest is replaced.
+#[test]
+fn a_listing_that_lacks_the_manifest_does_not_make_the_files_bare() {
+    for listings in 1..4 {
+        let machine = Machine::new(256);
+        let hide = || (0..listings).for_each(|_| machine.fs.fail_next(Op::List, "MANIFEST", 5));
+        machine.open().unwrap().close().unwrap();
+        hide();
+        assert_eq!(Reading::open(&machine).unwrap().store.len(), 0);
+        let expected = half_dead(&machine);
+        machine.write_records("00000000.data", &[Record::plain(1, b"f", b"an orphan")]);
+        hide();
+        let reading = Reading::open(&machine).unwrap();
+        assert_eq!(contents(&reading.store), expected);
+        hide();
+        assert!(!reading.refresh());
+        machine.fs.disarm();
+    }
+}
+
 /// The tail is cut, and filled up with zeros as a preallocated file is, at every byte of its last record.
 #[test]
 fn a_record_counts_from_its_last_byte_on() {

@@ -10,9 +10,11 @@ use parking_lot::Mutex;
 use super::hazards::{segment, spoil};
 use super::read_only::Reading;
 use super::support::{Machine, contents, encode, value};
+use crate::fs::Fs;
 use crate::fs::sim::{Op, SimFs};
 use crate::options::{Durability, ReadMode};
 use crate::record::Record;
+use crate::repair::repair_on;
 use crate::store::Store;
 
 /// The disk fills up while a writer flushes these writes and another record; a read-only store looks before
@@ -166,6 +168,29 @@ fn no_key_goes_back_on_the_way_while_everything_is_read_anew() {
             let seen = watched(&reading, key);
             assert_eq!(seen.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
         }
+    }
+}
+
+#[test]
+fn a_key_that_a_repair_could_not_save_has_its_older_value_in_open_stores_too() {
+    for mode in [ReadMode::Mapped, ReadMode::Copy] {
+        let mut machine = Machine::new(4096);
+        machine.options = machine.options.read_mode(mode);
+        for version in ["old", "new"] {
+            segment(&machine, |store| {
+                store.put("key", version).unwrap();
+                store.put(version, "#".repeat(3000)).unwrap();
+            });
+        }
+        let reading = Reading::open(&machine).unwrap();
+        spoil(&machine, "00000002.data", "new");
+        let fs: Arc<dyn Fs> = Arc::new(machine.fs.clone());
+        let told = |_| ControlFlow::Continue(());
+        let report =
+            repair_on(&fs, Machine::dir(), &machine.options, machine.hash_mask, told).unwrap();
+        assert!(report.lost[0].stale);
+        assert_eq!(reading.refreshed(), contents(&machine.open().unwrap()));
+        assert_eq!(value(&reading.store, "key").as_deref(), Some("old"));
     }
 }
 

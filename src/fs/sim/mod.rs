@@ -31,7 +31,7 @@ use disk::{Disk, Inode, InodeId, NameOp, Random, parent};
 use super::os::OsFile;
 use super::{File, Fs, GrowingMap, Lock, Region};
 
-/// The kinds of operations. The last four do not change a disk: they fail if that is armed for their
+/// The kinds of operations. The last five do not change a disk: they fail if that is armed for their
 /// kind, and otherwise do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
@@ -48,11 +48,13 @@ pub(crate) enum Op {
     Map,
     WillNeed,
     Lock,
+    /// What fails leaves the name out.
+    List,
 }
 
 impl Op {
     fn changes_the_disk(self) -> bool {
-        !matches!(self, Op::Read | Op::Map | Op::WillNeed | Op::Lock)
+        !matches!(self, Op::Read | Op::Map | Op::WillNeed | Op::Lock | Op::List)
     }
 }
 
@@ -342,7 +344,10 @@ impl Fs for SimFs {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         self.looks();
-        Ok(self.up()?.disk.list(dir))
+        let mut machine = self.up()?;
+        let mut names = machine.disk.list(dir);
+        names.retain(|name| machine.due(Op::List, &dir.join(name)).is_none());
+        Ok(names)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
