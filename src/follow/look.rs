@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Follower, State};
-use crate::directory::Name;
+use crate::directory::{Directory, Name};
 use crate::error::{Error, Result};
 use crate::fs::File;
 use crate::location::SegmentId;
@@ -91,6 +91,12 @@ impl Follower {
             Err(Error::MissingSegment { .. }) => Ok(None),
             opened => opened.map(Some),
         }
+    }
+
+    /// Whether a repair has replaced a segment. It keeps the file under another name, from before it takes the
+    /// segment out of the manifest on.
+    pub(super) fn was_repaired(&self, id: SegmentId) -> bool {
+        self.fs.open(&Directory::damaged(&self.directory.data(id), 1)).is_ok()
     }
 
     pub(super) fn open_tail(&self, id: SegmentId) -> Result<TailFile> {

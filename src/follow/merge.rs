@@ -5,7 +5,7 @@
 //! with a lower id than something that was read before is no news: its key, if it has no entry, has been
 //! deleted since. So no key goes back to an older value, not even for the time of a refresh.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::look::{Found, TailFile};
@@ -167,7 +167,7 @@ impl CatchUp<'_> {
     }
 
     /// Lets go of what the manifest does not have any more, and of files that it never named and that are gone.
-    /// False, and nothing done, if something of it was not copied: it has been taken back.
+    /// False, and nothing done, if something of it was not copied: it has been taken back, or was damaged.
     fn let_go(&mut self, manifest: &Manifest, files: Option<&Vec<TailFile>>) -> bool {
         let is_there = |id| files.is_none_or(|files| files.iter().any(|file| file.id == id));
         let is_tail = |tail: &Tail| manifest.is_tail(tail.id) && is_there(tail.id);
@@ -177,8 +177,11 @@ impl CatchUp<'_> {
         if tail.iter().filter(is_gone).any(|tail| !tail.is_there(self.follower.reading)) {
             return false;
         }
-        let stale = sealed.iter().filter(|(id, _)| !manifest.lists(**id));
-        let mut gone: HashSet<_> = stale.map(|(_, sealed)| sealed.slot).collect();
+        let stale: BTreeMap<_, _> = sealed.iter().filter(|(id, _)| !manifest.lists(**id)).collect();
+        if stale.keys().any(|id| self.follower.was_repaired(**id)) {
+            return false;
+        }
+        let mut gone: HashSet<_> = stale.values().map(|sealed| sealed.slot).collect();
         let segments_gone = gone.len() + tail.iter().filter(is_gone).count();
         gone.extend(tail.iter().filter(|tail| !is_tail(tail)).flat_map(Tail::slots));
         // Every other entry has moved. A compaction drops what deletes a key when nothing older stays.
