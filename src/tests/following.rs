@@ -324,6 +324,30 @@ proptest! {
     }
 }
 
+#[test]
+fn who_follows_for_long_uses_the_slots_of_segments_again() {
+    let machine = Machine::new(300);
+    let writer = machine.open().unwrap();
+    writer.put("key", "value").unwrap();
+    let reading = Reading::open(&machine).unwrap();
+    let mut highest = 0;
+    for n in 0..600 {
+        writer.put(format!("key {}", n % 7), format!("{n}").repeat(20)).unwrap();
+        if n % 5 == 0 {
+            writer.delete(format!("key {}", n % 3)).unwrap();
+        }
+        if n % 11 == 0 {
+            writer.compact().unwrap();
+        }
+        reading.refresh();
+        for (slot, _) in reading.store.index().segments.list() {
+            highest = highest.max(slot.index());
+        }
+    }
+    assert_eq!(contents(&reading.store), contents(&writer));
+    assert!(highest < 60, "{highest}");
+}
+
 /// The compaction copies what is there when it begins. It is committed when a refresh has read the log beyond that.
 #[test]
 fn a_copy_of_a_key_that_was_deleted_or_overwritten_meanwhile_is_no_news() {

@@ -11,7 +11,7 @@ use super::read_only::Reading;
 use super::support::{Contents, Machine, contents};
 use crate::batch::Batch;
 use crate::error::Error;
-use crate::fs::sim::SimFs;
+use crate::fs::sim::{Op, SimFs};
 use crate::options::ReadMode;
 use crate::record::Record;
 use crate::store::Store;
@@ -231,6 +231,64 @@ fn files_without_a_manifest_are_read_right_whatever_a_writer_does_at_any_look_at
             if is_over {
                 assert!(look >= 7, "{look}");
                 break;
+            }
+        }
+    }
+}
+
+/// Lets `act` happen at each look at the disk. Those that it takes itself do not count.
+pub(super) fn at_each_look(fs: &SimFs, act: impl Fn() + Send + 'static) {
+    let next = fs.clone();
+    fs.at_look(0, move || {
+        act();
+        at_each_look(&next, act);
+    });
+}
+
+/// A compaction begins and ends between two looks, and writes come in its middle: from its look on, readers watch
+/// at every one.
+#[test]
+fn no_key_goes_back_at_any_look_when_writes_come_in_the_middle_of_a_compaction() {
+    for mode in [ReadMode::Mapped, ReadMode::Copy] {
+        for (op, name) in [(Op::Create, ".data.tmp"), (Op::Rename, ".data")] {
+            for deletes in [false, true] {
+                for look in 0..MANY {
+                    let mut writer = Writer::new();
+                    writer.machine.options = writer.machine.options.read_mode(mode);
+                    let reading = Reading::open(&writer.machine).unwrap();
+                    writer.put(1, 100);
+                    let before = writer.states.len();
+                    let (fs, store) = (writer.machine.fs.clone(), reading.store.clone());
+                    let (compacting, writer) = (writer.store.clone(), Arc::new(Mutex::new(writer)));
+                    let (watch, watched) = (Arc::<Mutex<Watch>>::default(), Arc::clone(&writer));
+                    let check = move || watch.lock().look(&store, &watched.lock().states);
+                    let (beside, checks, disk) = (Arc::clone(&writer), check.clone(), fs.clone());
+                    fs.at_look(look, move || {
+                        disk.before(op, name, move || {
+                            let mut writer = beside.lock();
+                            for n in 0..6 {
+                                writer.put(n % 3 + 1, 200 + n);
+                                if deletes {
+                                    writer.delete(n % 4);
+                                }
+                            }
+                            writer.delete(4);
+                        });
+                        assert!(compacting.compact().unwrap().segments_removed > 0);
+                        checks();
+                        at_each_look(&disk, checks);
+                    });
+                    reading.refresh();
+                    fs.forget_look();
+                    check();
+                    let writer = writer.lock();
+                    assert!(writer.states.contains(&contents(&reading.store)), "look {look}");
+                    assert_eq!(Some(&reading.refreshed()), writer.states.last(), "look {look}");
+                    if writer.states.len() == before {
+                        assert!(look >= 7, "{look}");
+                        break;
+                    }
+                }
             }
         }
     }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::hazards::{segment, spoil};
+use super::looks::at_each_look;
 use super::read_only::Reading;
 use super::support::{Machine, contents, encode, value};
 use crate::fs::Fs;
-use crate::fs::sim::{Op, SimFs};
+use crate::fs::sim::Op;
 use crate::options::{Durability, ReadMode};
 use crate::record::Record;
 use crate::repair::repair_on;
@@ -114,13 +115,6 @@ fn a_failed_write_is_cut_off_before_its_file_is_given_up() {
 /// Every value that readers find for a key while a store is refreshed, one after the other: looked up at each
 /// look that the refresh takes at the disk.
 fn watched(reading: &Reading, key: &'static str) -> Vec<Option<String>> {
-    fn at_each_look(fs: &SimFs, act: impl Fn() + Send + 'static) {
-        let next = fs.clone();
-        fs.at_look(0, move || {
-            act();
-            at_each_look(&next, act);
-        });
-    }
     let (fs, seen) = (&reading.machine.fs, Arc::<Mutex<Vec<_>>>::default());
     let (store, seeing) = (reading.store.clone(), Arc::clone(&seen));
     at_each_look(fs, move || {
@@ -168,6 +162,34 @@ fn no_key_goes_back_on_the_way_while_everything_is_read_anew() {
             let seen = watched(&reading, key);
             assert_eq!(seen.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
         }
+    }
+}
+
+#[test]
+fn a_snapshot_keeps_what_was_taken_back_and_the_order_of_keys_does_not() {
+    for mode in [ReadMode::Mapped, ReadMode::Copy] {
+        let mut machine = Machine::new(4096);
+        machine.options = machine.options.read_mode(mode).ordered(true);
+        segment(&machine, |store| {
+            store.put("key", "old").unwrap();
+            store.put("fill", "#".repeat(3000)).unwrap();
+        });
+        let path = Machine::path("00000002.data");
+        let put = |key: &str| encode(&[Record::plain(1, key.as_bytes(), b"new")]);
+        machine.fs.write(&path, &[put("key"), put("other")].concat());
+        let reading = Reading::open(&machine).unwrap();
+        let snapshot = reading.store.snapshot().unwrap();
+        machine.fs.write(&path, &[put("a"), put("z")].concat());
+        let keys = ["a", "fill", "key", "z"].map(|key| key.as_bytes().to_vec());
+        assert!(reading.refreshed().into_keys().eq(keys.clone()));
+        let ranged = reading.store.range::<&str>(..).map(|pair| pair.unwrap().0.to_vec());
+        assert!(ranged.eq(keys));
+        for (key, then) in [("key", true), ("other", true), ("a", false), ("fill", true)] {
+            assert_eq!(snapshot.contains_key(key).unwrap(), then, "{key}");
+        }
+        assert_eq!(snapshot.get("key").unwrap().unwrap(), "new");
+        assert_eq!((snapshot.len(), snapshot.iter().count()), (3, 3));
+        assert_eq!(value(&reading.store, "key").as_deref(), Some("old"));
     }
 }
 
