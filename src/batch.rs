@@ -1,6 +1,7 @@
 //! [`Batch`]: writes that happen together or not at all.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::options::EmptyValues;
@@ -35,6 +36,7 @@ struct Write {
     /// None deletes the key.
     value: Option<Range<usize>>,
     align: usize,
+    ttl: Option<Duration>,
 }
 
 impl Batch {
@@ -57,17 +59,35 @@ impl Batch {
         value: impl AsRef<[u8]>,
         align: usize,
     ) -> &mut Self {
-        let key = self.keep(key.as_ref());
-        let value = Some(self.keep(value.as_ref()));
-        self.writes.push(Write { key, value, align });
-        self
+        self.push(key.as_ref(), Some(value.as_ref()), align, None)
+    }
+
+    /// As [`Batch::put`], with a value that is there for `ttl` from the time on when the batch is written. See
+    /// [`crate::Store::put_with_ttl`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = zerocask::Store::open(dir.path())?;
+    /// use std::time::Duration;
+    /// use zerocask::Batch;
+    /// let mut batch = Batch::new();
+    /// batch.put("user", "alice").put_with_ttl("session", "alice", Duration::from_secs(900));
+    /// store.write(&batch)?;
+    /// assert!(store.contains_key("session")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn put_with_ttl(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+        ttl: Duration,
+    ) -> &mut Self {
+        self.push(key.as_ref(), Some(value.as_ref()), 1, Some(ttl))
     }
 
     /// Removes a key, if it is there then.
     pub fn delete(&mut self, key: impl AsRef<[u8]>) -> &mut Self {
-        let key = self.keep(key.as_ref());
-        self.writes.push(Write { key, value: None, align: 1 });
-        self
+        self.push(key.as_ref(), None, 1, None)
     }
 
     /// How many writes it holds.
@@ -86,20 +106,37 @@ impl Batch {
         self.writes.clear();
     }
 
+    fn push(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        align: usize,
+        ttl: Option<Duration>,
+    ) -> &mut Self {
+        let key = self.keep(key);
+        let value = value.map(|value| self.keep(value));
+        self.writes.push(Write { key, value, align, ttl });
+        self
+    }
+
     fn keep(&mut self, bytes: &[u8]) -> Range<usize> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         start..self.bytes.len()
     }
 
-    /// What is to be written, by a rule for empty values: a run from a first to a last, or a single. Times
-    /// are left open.
-    pub(crate) fn records(&self, empty_values: EmptyValues) -> Result<Vec<Record<'_>>> {
+    /// What is to be written, by a rule for empty values and one for when a put expires that says this of
+    /// its time: a run from a first to a last, or a single. The time of writing is left open.
+    pub(crate) fn records(
+        &self,
+        empty_values: EmptyValues,
+        expiry: impl Fn(Option<Duration>) -> Option<u64>,
+    ) -> Result<Vec<Record<'_>>> {
         let record = |(n, write): (usize, &Write)| {
             let (key, value) = (self.bytes_at(&write.key), write.value.as_ref());
             let batch = BatchPart::of(n, self.writes.len());
             let record = match value.map(|value| self.bytes_at(value)) {
-                Some(value) => empty_values.put(key, value, write.align)?,
+                Some(value) => empty_values.put(key, value, write.align, expiry(write.ttl))?,
                 None => Record::tombstone(0, key),
             };
             Ok(Record { batch, ..record })

@@ -74,13 +74,13 @@ impl Store {
         let (key, new) = (key.as_ref(), new.as_ref().map(AsRef::as_ref));
         let expected = expected.as_ref().map(AsRef::as_ref);
         loop {
-            let seen = self.index_if_open()?.see(key)?;
-            let found = self.live_value(&seen);
+            let seen = self.see(key)?;
+            let found = live_value(&seen);
             if found.as_deref() != expected {
                 return Ok(Swap::Differs(found));
             }
             let record = match new {
-                Some(new) => self.empty_values().put(key, new, 1)?,
+                Some(new) => self.put_of(key, new, 1, None)?,
                 None => Record::tombstone(0, key),
             };
             if self.write_seen(&seen, record)? {
@@ -91,7 +91,7 @@ impl Store {
 
     /// Gives `key` the value that `change` makes of the one it has, or of `None`; deletes it for `None`.
     /// Answers the value that it had. Nobody writes the key in between. If the old value is aligned, so is the new
-    /// one, and it expires when that would have.
+    /// one, and it expires when that would have; where there was none, as by a put.
     ///
     /// `change` runs again, with the newer value, when another write was faster: it should have no effects of its own. It runs
     /// under no lock and may use the store.
@@ -118,14 +118,14 @@ impl Store {
     ) -> Result<Option<Value>> {
         let key = key.as_ref();
         loop {
-            let seen = self.index_if_open()?.see(key)?;
-            let found = self.live_value(&seen);
+            let seen = self.see(key)?;
+            let found = live_value(&seen);
             let new = change(found.as_deref());
             let record = match &new {
                 None => Record::tombstone(0, key),
                 Some(new) => {
-                    let put = self.empty_values().put(key, new.as_ref(), 1)?;
-                    match seen.frame()?.filter(|_| found.is_some() && !put.is_tombstone()) {
+                    let put = self.put_of(key, new.as_ref(), 1, None)?;
+                    match seen.frame()?.filter(|_| !put.is_tombstone()) {
                         Some(old) => put.in_place_of(&old.record()),
                         None => put,
                     }
@@ -156,9 +156,8 @@ impl Store {
     pub fn rename(&self, old: impl AsRef<[u8]>, new: impl AsRef<[u8]>) -> Result<bool> {
         let (old, new) = (old.as_ref(), new.as_ref());
         loop {
-            let seen = self.index_if_open()?.see(old)?;
-            let frame = seen.frame()?.filter(|_| self.live_value(&seen).is_some());
-            let Some(frame) = frame else { return Ok(false) };
+            let seen = self.see(old)?;
+            let Some(frame) = seen.frame()? else { return Ok(false) };
             if old == new {
                 return Ok(true);
             }
@@ -180,8 +179,8 @@ impl Store {
         mut condition: impl FnMut(&[u8]) -> bool,
     ) -> Result<Option<Value>> {
         loop {
-            let seen = self.index_if_open()?.see(key)?;
-            let Some(found) = self.live_value(&seen).filter(|value| condition(value)) else {
+            let seen = self.see(key)?;
+            let Some(found) = live_value(&seen).filter(|value| condition(value)) else {
                 return Ok(None);
             };
             if self.write_seen(&seen, Record::tombstone(0, key))? {
@@ -190,15 +189,15 @@ impl Store {
         }
     }
 
-    fn live_value(&self, seen: &Seen<'_>) -> Option<Value> {
-        let hit = seen.hit().filter(|hit| self.is_live(&hit.extent))?;
-        Some(Value::new(hit.region.clone().into_owned(), hit.extent.value.clone()))
-    }
-
     /// Writes a record of a key whose entry was seen, but for a tombstone of nothing.
     fn write_seen(&self, seen: &Seen<'_>, record: Record<'_>) -> Result<bool> {
         let is_needless = record.is_tombstone() && seen.hit().is_none();
         let records = if is_needless { Vec::new() } else { vec![record] };
         self.log().write_if(seen, records, self.durability())
     }
+}
+
+fn live_value(seen: &Seen<'_>) -> Option<Value> {
+    let hit = seen.live()?;
+    Some(Value::new(hit.region.clone().into_owned(), hit.extent.value.clone()))
 }

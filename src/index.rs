@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::directory::Directory;
 use crate::error::{Damage, Error, Result};
@@ -35,6 +36,8 @@ pub(crate) struct Index {
     hasher: KeyHasher,
     verify: Verify,
     ordered: Option<OrderedKeys>,
+    /// Of the record that was read last of all that were not written here.
+    newest_timestamp: AtomicU64,
 }
 
 /// What a look-up among the segments of one moment comes to.
@@ -64,6 +67,8 @@ pub(crate) struct Seen<'k> {
     hash: u64,
     /// Its region, which is held, keeps the location from coming to mean another record (K3).
     hit: Option<Hit<'static>>,
+    /// Its record had not expired.
+    is_live: bool,
 }
 
 /// An entry of the key directory, with its segment.
@@ -106,9 +111,14 @@ impl Seen<'_> {
         self.hit.as_ref()
     }
 
-    /// The key's record as it lies in its file. Its checksum is right, whatever reads look at.
+    /// As `hit`, unless it had expired.
+    pub(crate) fn live(&self) -> Option<&Hit<'static>> {
+        self.hit().filter(|_| self.is_live)
+    }
+
+    /// The key's record as it lies in its file, unless it had expired. Its checksum is right, whatever reads look at.
     pub(crate) fn frame(&self) -> Result<Option<Frame<'_>>> {
-        let Some(hit) = &self.hit else { return Ok(None) };
+        let Some(hit) = self.live() else { return Ok(None) };
         let frame = hit.frame()?;
         frame.verify().map_err(|damage| hit.corrupt(damage))?;
         Ok(Some(frame))
@@ -145,6 +155,7 @@ impl Index {
             hasher,
             verify: options.verify,
             ordered: options.ordered.then(OrderedKeys::default),
+            newest_timestamp: AtomicU64::new(0),
         }
     }
 
@@ -225,7 +236,11 @@ impl Index {
     }
 
     /// The entry of `key`, with its record.
-    pub(crate) fn see<'k>(&self, key: &'k [u8]) -> Result<Seen<'k>> {
+    pub(crate) fn see<'k>(
+        &self,
+        key: &'k [u8],
+        is_live: impl Fn(&Extent) -> bool,
+    ) -> Result<Seen<'k>> {
         let hash = self.hash(key);
         loop {
             let slots = self.segments.now();
@@ -234,7 +249,8 @@ impl Index {
                 Look::Absent => None,
                 Look::Outdated => continue,
             };
-            return Ok(Seen { key, hash, hit });
+            let is_live = hit.as_ref().is_some_and(|hit| is_live(&hit.extent));
+            return Ok(Seen { key, hash, hit, is_live });
         }
     }
 
@@ -262,9 +278,11 @@ impl Index {
         }
     }
 
-    /// Whether a key's entry is what it was. It stays so for who has the writer's lock.
-    pub(crate) fn is_still(&self, seen: &Seen<'_>) -> bool {
+    /// Whether a key's entry is what it was, and has not expired since. It stays so for who has the writer's
+    /// lock.
+    pub(crate) fn is_still(&self, seen: &Seen<'_>, is_live: impl Fn(&Extent) -> bool) -> bool {
         match &seen.hit {
+            Some(hit) if is_live(&hit.extent) != seen.is_live => false,
             Some(hit) => self.keydir.is_at(seen.hash, hit.location),
             None => self.find_for_write(seen.hash, seen.key).is_none(),
         }
@@ -311,7 +329,7 @@ impl Index {
                     continue;
                 }
             };
-            let (len, verdict) = match read_frame(&pin) {
+            let (len, verdict) = match pin.frame() {
                 Ok(frame) if frame.key() == key => {
                     let (len, expires_at) = (Some(frame.len()), frame.expires_at());
                     return Some(Existing { location, len, expires_at });
@@ -370,8 +388,10 @@ impl Index {
     /// Lets a record that was read take effect, the newest of all that were read so far. One that is bad, whose
     /// location says so, does as a put does: reading its key has to answer that it is corrupt, not an older value.
     pub(crate) fn replay(&self, segment: &Segment, frame: &Frame<'_>, location: Location) {
+        self.note_timestamp(frame);
         let hash = self.hash(frame.key());
         if !frame.is_tombstone() || !location.is_verified() {
+            segment.usage().add_expiring(frame.expires_at(), frame.len());
             return self.set(hash, frame.key(), location);
         }
         segment.usage().add_dead(frame.len());
@@ -380,11 +400,23 @@ impl Index {
         }
     }
 
+    /// Takes note of the time of a record that was read, the newest of all that were read so far.
+    pub(crate) fn note_timestamp(&self, frame: &Frame<'_>) {
+        self.newest_timestamp.store(frame.timestamp(), Ordering::Relaxed);
+    }
+
+    /// When the newest of the records was written that were read, not written, here: the last one in the
+    /// order of the log, whatever times others claim.
+    pub(crate) fn newest_timestamp(&self) -> u64 {
+        self.newest_timestamp.load(Ordering::Relaxed)
+    }
+
     /// An empty one for the same keys, which knows no order.
     pub(crate) fn emptied(&self) -> Self {
         let (keydir, segments) = (KeyDirectory::new(), Table::new());
         let (directory, hasher) = (self.directory.clone(), self.hasher.clone());
-        Index { keydir, segments, directory, hasher, verify: self.verify, ordered: None }
+        let newest_timestamp = AtomicU64::new(0);
+        Index { keydir, segments, directory, hasher, verify: self.verify, ordered: None, newest_timestamp }
     }
 
     /// Lets each key's entry name the record that it does in another index. That one's segments are here in the
@@ -400,7 +432,7 @@ impl Index {
                 return;
             };
             let pin = segment.pin(location.offset());
-            match pin.as_ref().ok().and_then(|pin| read_frame(pin).ok()) {
+            match pin.as_ref().ok().and_then(|pin| pin.frame().ok()) {
                 Some(frame) => {
                     let key = frame.key();
                     self.enter(hash, key, self.find_for_write(hash, key).as_ref(), to);
@@ -439,11 +471,11 @@ impl Index {
         if !self.keydir.change(hash, from, new) {
             return false;
         }
-        let Some(Existing { location, len, .. }) = old else { return true };
+        let Some(Existing { location, len, expires_at }) = old else { return true };
         if let Some(len) = len
             && let Some(segment) = self.segments.get(location.slot())
         {
-            segment.usage().add_dead(*len);
+            segment.usage().add_stale(*expires_at, *len);
         }
         if let Some(ordered) = &self.ordered
             && new.is_none()
@@ -458,7 +490,7 @@ impl Index {
         let Some(segment) = self.segments.get(location.slot()) else { return };
         // One that cannot be read stays, and is found absent by whoever meets it.
         let Ok(pin) = segment.pin(location.offset()) else { return };
-        if let Ok(frame) = read_frame(&pin) {
+        if let Ok(frame) = pin.frame() {
             // A put may have been faster since.
             ordered.remove_unless(frame.key(), |key| self.find_for_write(hash, key).is_some());
         }
@@ -559,7 +591,7 @@ impl Index {
         let (location, segment) = entry;
         let pin = segment.pin(location.offset())?;
         let corrupt = |damage| pin.corrupt(damage);
-        let frame = read_frame(&pin).map_err(corrupt)?;
+        let frame = pin.frame().map_err(corrupt)?;
         if self.must_verify(*location) {
             frame.verify().map_err(corrupt)?;
         }
@@ -623,7 +655,7 @@ impl Index {
         location: Location,
         pin: &Pin<'_>,
     ) -> Result<Option<Extent>, Damage> {
-        let frame = read_frame(pin)?;
+        let frame = pin.frame()?;
         let is_same = frame.key() == key;
         // Equal hashes and different keys: either a collision, one in 2^64, or damage.
         if self.must_verify(location) || !is_same {
@@ -645,10 +677,4 @@ fn extent(pin: &Pin<'_>, frame: &Frame<'_>) -> Extent {
 #[inline]
 fn in_region(pin: &Pin<'_>, range: Range<usize>) -> Range<usize> {
     pin.start + range.start..pin.start + range.end
-}
-
-#[inline]
-fn read_frame<'p>(pin: &'p Pin<'_>) -> Result<Frame<'p>, Damage> {
-    let bytes = pin.region.get_from(pin.start).unwrap_or_default();
-    Frame::read(bytes, pin.offset())
 }

@@ -22,7 +22,7 @@ use crate::directory::Directory;
 use crate::durable::Durable;
 use crate::error::{Error, Result};
 use crate::fs::{Fs, Reading, prefetch_bytes};
-use crate::index::{Carried, Index, Seen};
+use crate::index::{Carried, Extent, Index, Seen};
 use crate::interval::Interval;
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::manifest::Manifest;
@@ -151,10 +151,12 @@ impl Log {
             hashes.push(hash);
         }
         let mut writer = self.writer()?;
-        if !seen.is_none_or(|seen| self.index.is_still(seen)) {
+        let is_live = |extent: &Extent| self.is_live(extent);
+        if !seen.is_none_or(|seen| self.index.is_still(seen, is_live)) {
             return Ok(false);
         }
         if records.is_empty() {
+            self.settle_unwritten(writer, durability)?;
             return Ok(true);
         }
         let places = self.append_run(&mut writer, &records, durability)?;
@@ -177,19 +179,19 @@ impl Log {
         let hash = self.index.hash(key);
         let mut writer = self.writer()?;
         if self.index.find_for_write(hash, key).is_none() {
-            // What made it absent has to get as far as this call is to.
-            if durability.flushes()
-                && let Some(appending) = &mut writer.active
-            {
-                appending.active.flush()?;
-            }
-            self.settle(writer, durability)?;
+            self.settle_unwritten(writer, durability)?;
             return Ok(false);
         }
         let place = self.append(&mut writer, &record, durability)?;
         let was_there = self.remove(hash, &record, place);
         self.settle(writer, durability)?;
         Ok(was_there)
+    }
+
+    /// Whether a record counts still.
+    #[inline]
+    pub(crate) fn is_live(&self, extent: &Extent) -> bool {
+        extent.expires_at.is_none_or(|at| at > self.clock.now())
     }
 
     /// Takes a key's entry away, whose tombstone has been appended; answers whether it was there.
@@ -275,6 +277,20 @@ impl Log {
         }
         self.commits.poison().check()?;
         Ok(writer)
+    }
+
+    /// What a write does that has found nothing to write: what made it so has to get as far as it would have.
+    fn settle_unwritten(
+        &self,
+        mut writer: MutexGuard<'_, Writer>,
+        durability: Durability,
+    ) -> Result<()> {
+        if durability.flushes()
+            && let Some(appending) = &mut writer.active
+        {
+            appending.active.flush()?;
+        }
+        self.settle(writer, durability)
     }
 
     /// What a write does after its entry has changed.

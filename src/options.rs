@@ -33,6 +33,7 @@ pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) verify: Verify,
     pub(crate) empty_values: EmptyValues,
+    pub(crate) default_ttl: Option<Duration>,
     pub(crate) recovery: Recovery,
     pub(crate) read_mode: ReadMode,
     pub(crate) access: Access,
@@ -50,6 +51,7 @@ impl Default for Options {
             durability: Durability::default(),
             verify: Verify::default(),
             empty_values: EmptyValues::default(),
+            default_ttl: None,
             recovery: Recovery::default(),
             read_mode: ReadMode::default(),
             access: Access::default(),
@@ -98,6 +100,25 @@ impl Options {
     /// What putting an empty value means. Default: [`EmptyValues::Delete`].
     pub fn empty_values(mut self, empty_values: EmptyValues) -> Self {
         self.empty_values = empty_values;
+        self
+    }
+
+    /// How long a value stays whose put does not say: every put of the store and of its batches, aligned
+    /// and typed ones too, but for [`crate::Store::put_with_ttl`] and [`crate::Batch::put_with_ttl`].
+    /// Default: until it is deleted or replaced. Values that are there when the store is opened keep the times that
+    /// they were put with; [`crate::Store::persist`] makes an exception of a key until it is put again.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use std::time::Duration;
+    /// use zerocask::{Expiry, Options};
+    /// let cache = Options::new().default_ttl(Some(Duration::from_secs(900))).open(dir.path())?;
+    /// cache.put("page", "…")?;
+    /// assert!(matches!(cache.expires_at("page")?, Some(Expiry::At(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn default_ttl(mut self, ttl: Option<Duration>) -> Self {
+        self.default_ttl = ttl;
         self
     }
 
@@ -242,12 +263,14 @@ pub enum EmptyValues {
 }
 
 impl EmptyValues {
-    /// The record of a put under this rule, its time left open.
+    /// The record of a put under this rule, the time of its writing left open. One that deletes has neither
+    /// alignment nor expiry.
     pub(crate) fn put<'a>(
         self,
         key: &'a [u8],
         value: &'a [u8],
         align: usize,
+        expires_at: Option<u64>,
     ) -> Result<Record<'a>> {
         let marked_value = value.is_empty() && self == EmptyValues::Stored;
         let align = match (align, Alignment::new(align)) {
@@ -255,8 +278,8 @@ impl EmptyValues {
             (_, Some(align)) => Some(align),
             (found, None) => return Err(Error::InvalidAlignment { found, max: MAX_ALIGN }),
         };
-        let record = Record { marked_value, align, ..Record::plain(0, key, value) };
-        Ok(if record.is_tombstone() { Record { align: None, ..record } } else { record })
+        let record = Record { marked_value, align, expires_at, ..Record::plain(0, key, value) };
+        Ok(if record.is_tombstone() { Record::tombstone(0, key) } else { record })
     }
 }
 

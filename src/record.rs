@@ -361,6 +361,12 @@ impl<'a> Frame<'a> {
         self.value_range().is_empty() && self.flags & FLAG_VALUE == 0
     }
 
+    /// When it was written, in microseconds since the epoch.
+    #[inline]
+    pub fn timestamp(&self) -> u64 {
+        self.header.timestamp.get()
+    }
+
     /// When the record ends to count, in microseconds since the epoch.
     #[inline]
     pub fn expires_at(&self) -> Option<u64> {
@@ -408,7 +414,7 @@ impl<'a> Frame<'a> {
     pub fn record(&self) -> Record<'a> {
         let log2 = ((self.flags >> ALIGN_SHIFT) & 7) as u8;
         Record {
-            timestamp: self.header.timestamp.get(),
+            timestamp: self.timestamp(),
             key: self.key(),
             value: &self.bytes[self.value_range()],
             marked_value: self.flags & FLAG_VALUE != 0,

@@ -38,7 +38,7 @@ impl<'a> Sight<'a> {
     pub(crate) fn find(self, key: &[u8]) -> Result<Option<KeyValue>> {
         let index = &self.log.index;
         let hit = match self.past {
-            None => index.see(key)?.into_hit(),
+            None => index.see(key, |extent| self.is_live(extent))?.into_hit(),
             Some(past) => index.find_past(past, key)?,
         };
         match hit {
@@ -53,8 +53,10 @@ impl<'a> Sight<'a> {
 
     /// Whether a record counts.
     pub(crate) fn is_live(self, extent: &Extent) -> bool {
-        let now = || self.past.map_or_else(|| self.log.clock.now(), |past| past.time);
-        extent.expires_at.is_none_or(|at| at > now())
+        match self.past {
+            None => self.log.is_live(extent),
+            Some(past) => extent.expires_at.is_none_or(|at| at > past.time),
+        }
     }
 
     fn show(self, pair: Pair) -> Option<KeyValue> {

@@ -4,14 +4,15 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Keys, expired ones that no compaction has met included.
+    /// Keys, expired ones that no compaction has met and no write replaced included.
     pub keys: usize,
     /// Segment files.
     pub segments: usize,
     /// Bytes in the segment files, and in the append buffer.
     pub bytes: u64,
-    /// Of these, bytes of records that are stale, deleted or tombstones. Compaction can free them,
-    /// except in damaged segments.
+    /// Of these, bytes of records that are stale, deleted, expired or tombstones. Compaction can free them,
+    /// except in damaged segments. What expires is counted about a second later; where the
+    /// times of a segment's records span days or years, up to a five-hundredth of that later; never too early.
     pub dead_bytes: u64,
     /// Bytes that wait in the append buffer.
     pub buffered_bytes: u64,

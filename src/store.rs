@@ -1,21 +1,23 @@
 //! [`Store`]: the face. Wiring only.
 
+use std::cell::LazyCell;
 use std::fmt;
 use std::ops::{ControlFlow, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::batch::Batch;
-use crate::clock::{Clock, SystemTimeSource, TimeSource};
+use crate::clock::{self, Clock, SystemTimeSource, TimeSource};
 use crate::compact::{self, CompactionReport};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::follow::{self, Follower, Refreshed};
 use crate::fs::{Fs, Lock, OsFs};
 use crate::get_many::GetMany;
-use crate::index::{Extent, Index, Look};
+use crate::index::{Extent, Index, Look, Seen};
 use crate::keys::{Iter, Keys};
 use crate::location::Location;
 use crate::log::Log;
@@ -24,6 +26,7 @@ use crate::page_cache;
 use crate::progress::Progress;
 use crate::range::Range;
 use crate::reader::Reader;
+use crate::record::Record;
 use crate::recover::{self, RecoveryReport};
 use crate::segment::Slots;
 use crate::sight::Sight;
@@ -46,6 +49,7 @@ struct Inner {
     compaction: Mutex<()>,
     durability: Durability,
     empty_values: EmptyValues,
+    default_ttl: Option<Duration>,
     report: RecoveryReport,
     lock: Mutex<Option<Box<dyn Lock>>>,
     /// Of a read-only store.
@@ -117,11 +121,14 @@ impl Store {
         };
         let recover::Recovered { commits, index, report } = recovered;
         tracing::debug!(path = %dir.display(), ?report, "opened");
+        let clock = Clock::new(time);
+        clock.catch_up(index.newest_timestamp());
         let inner = Inner {
-            log: Log::new(fs, directory, commits, index, Clock::new(time), options),
+            log: Log::new(fs, directory, commits, index, clock, options),
             compaction: Mutex::new(()),
             durability: options.durability,
             empty_values: options.empty_values,
+            default_ttl: options.default_ttl,
             report,
             lock: Mutex::new(lock),
             follower,
@@ -195,7 +202,7 @@ impl Store {
         value: impl AsRef<[u8]>,
         durability: Durability,
     ) -> Result<()> {
-        let record = self.inner.empty_values.put(key.as_ref(), value.as_ref(), 1)?;
+        let record = self.put_of(key.as_ref(), value.as_ref(), 1, None)?;
         self.inner.log.write(record, durability)
     }
 
@@ -221,7 +228,7 @@ impl Store {
         value: impl AsRef<[u8]>,
         align: usize,
     ) -> Result<()> {
-        let record = self.inner.empty_values.put(key.as_ref(), value.as_ref(), align)?;
+        let record = self.put_of(key.as_ref(), value.as_ref(), align, None)?;
         self.inner.log.write(record, self.inner.durability)
     }
 
@@ -254,18 +261,22 @@ impl Store {
 
     /// As [`Store::write`], with a durability of its own.
     pub fn write_with(&self, batch: &Batch, durability: Durability) -> Result<()> {
-        let records = batch.records(self.inner.empty_values)?;
+        // All of its times are counted from one moment, if there are any.
+        let now = LazyCell::new(|| self.now());
+        let expiry = |ttl| self.expiry(ttl, || *now);
+        let records = batch.records(self.inner.empty_values, expiry)?;
         self.inner.log.write_batch(records, durability)
     }
 
     /// As [`Store::put_aligned`], whatever the rule for empty values.
     pub(crate) fn put_value(&self, key: &[u8], value: &[u8], align: usize) -> Result<()> {
-        let record = EmptyValues::Stored.put(key, value, align)?;
+        let expires_at = self.expiry(None, || self.now());
+        let record = EmptyValues::Stored.put(key, value, align, expires_at)?;
         self.inner.log.write(record, self.inner.durability)
     }
 
-    /// Removes `key` and answers whether it was there. If it was not, nothing is written. Survives
-    /// what a put does, and fails as it does.
+    /// Removes `key` and answers whether it was there. If it was not, nothing is written, unless it has
+    /// expired. Survives what a put does, and fails as it does.
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         self.delete_with(key, self.inner.durability)
     }
@@ -275,7 +286,7 @@ impl Store {
         self.inner.log.delete(key.as_ref(), durability)
     }
 
-    /// How many keys there are. Counts expired ones that no compaction has met yet.
+    /// How many keys there are. Counts expired ones that no compaction has met and no write replaced yet.
     pub fn len(&self) -> usize {
         self.inner.index().keydir.len()
     }
@@ -368,11 +379,11 @@ impl Store {
     /// Rewrites the store so that its files hold live records only, and returns the space of the rest.
     /// Readers and the writer go on meanwhile. Takes effect in one step: a crash leaves the store as
     /// before it or as after it. While it runs it needs the disk space of the live records a second
-    /// time, and about 40 bytes of memory for each.
+    /// time, and about 32 bytes of memory for each.
     ///
     /// Segments that hold damage are kept as they are and named in the report. A store in which nothing
-    /// is dead and no two neighbouring segments fit into one is left alone; expired records are dropped
-    /// in passing and are no reason of their own. A second call waits for the first.
+    /// is dead ([`Stats::dead_bytes`]) and no two neighbouring segments fit into one is left alone. A second
+    /// call waits for the first.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Corrupt`], after which the store is as before; [`Error::Poisoned`];
@@ -410,7 +421,11 @@ impl Store {
     pub fn refresh(&self) -> Result<Refreshed> {
         let index = self.index_if_open()?;
         let follower = self.inner.follower.as_ref();
-        follower.map_or(Ok(Refreshed::default()), |follower| follower.refresh(index))
+        let refreshed = follower.map_or(Ok(Refreshed::default()), |it| it.refresh(index))?;
+        if !refreshed.is_empty() {
+            self.inner.log.clock.catch_up(index.newest_timestamp());
+        }
+        Ok(refreshed)
     }
 
     /// Brings all segments into memory, oldest first, so that the first reads need not wait for the
@@ -441,7 +456,7 @@ impl Store {
     pub fn stats(&self) -> Stats {
         let index = self.inner.index();
         let segments = index.segments.list();
-        let retired = index.segments.retired();
+        let (retired, now) = (index.segments.retired(), self.now());
         let (snapshots, snapshot_changes) = index.keydir.overlays();
         Stats {
             snapshots,
@@ -450,7 +465,7 @@ impl Store {
             // A read-only store holds what is not sealed yet in pieces.
             segments: segments.chunk_by(|(_, a), (_, b)| a.id() == b.id()).count(),
             bytes: segments.iter().map(|(_, segment)| segment.usage().bytes()).sum(),
-            dead_bytes: segments.iter().map(|(_, segment)| segment.usage().dead_bytes()).sum(),
+            dead_bytes: segments.iter().map(|(_, segment)| segment.usage().dead_bytes(now)).sum(),
             buffered_bytes: self.inner.log.buffered(),
             unsynced_bytes: self.inner.log.unsynced(),
             key_directory_bytes: index.keydir.memory(),
@@ -494,10 +509,6 @@ impl Store {
 
     pub(crate) fn durability(&self) -> Durability {
         self.inner.durability
-    }
-
-    pub(crate) fn empty_values(&self) -> EmptyValues {
-        self.inner.empty_values
     }
 
     #[inline(always)]
@@ -544,7 +555,12 @@ impl Store {
     /// Whether a record counts still.
     #[inline]
     pub(crate) fn is_live(&self, extent: &Extent) -> bool {
-        Sight::now(self.log()).is_live(extent)
+        self.log().is_live(extent)
+    }
+
+    /// The entry of `key`, with its record. See [`Log::write_if`].
+    pub(crate) fn see<'k>(&self, key: &'k [u8]) -> Result<Seen<'k>> {
+        self.index_if_open()?.see(key, |extent| self.is_live(extent))
     }
 
     /// The value that a look-up came to; `None` if it has to be done again.
@@ -557,6 +573,27 @@ impl Store {
         };
         let is_live = self.is_live(&hit.extent);
         Some(is_live.then(|| Value::new(hit.region.into_owned(), hit.extent.value)))
+    }
+
+    /// The store's time, in microseconds since the epoch.
+    pub(crate) fn now(&self) -> u64 {
+        self.inner.log.clock.now()
+    }
+
+    /// When a put expires that says this of its time.
+    fn expiry(&self, ttl: Option<Duration>, now: impl FnOnce() -> u64) -> Option<u64> {
+        ttl.or(self.inner.default_ttl).map(|ttl| clock::after(now(), ttl))
+    }
+
+    /// The record of a put, by the store's rules where it says nothing else. The time of writing is left open.
+    pub(crate) fn put_of<'a>(
+        &self,
+        key: &'a [u8],
+        value: &'a [u8],
+        align: usize,
+        ttl: Option<Duration>,
+    ) -> Result<Record<'a>> {
+        self.inner.empty_values.put(key, value, align, self.expiry(ttl, || self.now()))
     }
 }
 

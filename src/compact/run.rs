@@ -42,7 +42,8 @@ pub(crate) fn run(log: &Log) -> Result<CompactionReport> {
     let segment_size = log.segment_size();
     let mut writer = log.writer()?;
     let mut segments = log.index.segments.list();
-    let all = segments.iter().map(|(_, segment)| Facts::of(segment));
+    let now = log.clock.now();
+    let all = segments.iter().map(|(_, segment)| Facts::of(segment, now));
     let plan = Plan::full(&all.collect::<Vec<_>>(), segment_size);
     let mut ids = 0..0;
     if let Some(Plan { outputs }) = plan {
@@ -64,7 +65,7 @@ pub(crate) fn run(log: &Log) -> Result<CompactionReport> {
         return Ok(report);
     }
     let inputs = sound_inputs(log, segments, &mut report)?;
-    let sound = inputs.iter().map(|input| Facts::of(&input.segment));
+    let sound = inputs.iter().map(|input| Facts::of(&input.segment, now));
     if Plan::full(&sound.collect::<Vec<_>>(), segment_size).is_none() {
         return Ok(report);
     }
@@ -92,9 +93,9 @@ pub(crate) fn run(log: &Log) -> Result<CompactionReport> {
 }
 
 impl Facts {
-    fn of(segment: &Segment) -> Self {
+    fn of(segment: &Segment, now: u64) -> Self {
         let usage = segment.usage();
-        Facts { bytes: usage.bytes(), dead_bytes: usage.dead_bytes() }
+        Facts { bytes: usage.bytes(), dead_bytes: usage.dead_bytes(now) }
     }
 }
 
@@ -163,7 +164,6 @@ struct Move {
     /// Index into the finished outputs.
     output: u32,
     offset: u64,
-    len: u64,
 }
 
 impl Copying<'_> {
@@ -201,9 +201,8 @@ impl Copying<'_> {
         if frame.is_tombstone() {
             output.usage().add_dead(appended.len);
         } else {
-            let output = self.finished.len() as u32;
-            let (offset, len) = (appended.offset, appended.len);
-            self.moves.push(Move { hash: *hash, from: *from, output, offset, len });
+            let (output, offset) = (self.finished.len() as u32, appended.offset);
+            self.moves.push(Move { hash: *hash, from: *from, output, offset });
         }
         Ok(())
     }
@@ -264,12 +263,12 @@ impl Copying<'_> {
     /// Moves the entries to the outputs, which are the store's now, and lets the inputs go.
     fn install(&self, slots: &[SegmentSlot], inputs: &[Input], report: &mut CompactionReport) {
         let log = self.log;
-        for &Move { hash, from, output, offset, len } in &self.moves {
+        for &Move { hash, from, output, offset } in &self.moves {
             let to = log.index.location(slots[output as usize], offset);
             debug_assert!(to.is_some(), "appending refuses offsets that no location can name");
             if to.is_some_and(|to| !log.index.set_copy(hash, from, to)) {
                 // A put or a delete was faster: the copy is stale already.
-                self.finished[output as usize].1.usage().add_dead(len);
+                self.finished[output as usize].1.note_stale(offset);
             }
         }
         for &(hash, from) in &self.expired {

@@ -109,11 +109,14 @@ impl CatchUp<'_> {
         news_from: u64,
     ) -> Result<()> {
         let mut deleted = HashSet::new();
-        for &location in found.iter().rev() {
+        for (n, &location) in found.iter().rev().enumerate() {
             let offset = location.offset();
             let rest = bytes.get(offset as usize..).unwrap_or_default();
             let frame = Frame::read(rest, offset).map_err(|d| segment.corrupt(offset, d))?;
             let (key, hash) = (frame.key(), self.index.hash(frame.key()));
+            if n == 0 && offset >= news_from && location.is_verified() {
+                self.index.note_timestamp(&frame);
+            }
             let old = self.index.find_for_write(hash, key);
             let counts = match &old {
                 Some(old) => self.is_older(old.location, segment, offset),
@@ -128,6 +131,9 @@ impl CatchUp<'_> {
                     self.index.change(hash, Some(old), None);
                 }
             } else if counts {
+                if location.is_verified() {
+                    segment.usage().add_expiring(frame.expires_at(), frame.len());
+                }
                 self.index.enter(hash, key, old.as_ref(), location);
             } else {
                 segment.usage().add_dead(frame.len());

@@ -169,7 +169,7 @@ impl Recovering<'_> {
                 id,
                 len,
                 records: summary.records,
-                dead_bytes: segment.usage().dead_bytes(),
+                dead_bytes: segment.usage().stale_bytes(),
                 checksum: summary.checksum,
             });
         }

@@ -190,7 +190,7 @@ impl Active {
             self.append_to_chunk(len, flush, |room| record.encode_into(offset, room))?
         };
         let appended = Appended { offset, len, checksum };
-        self.count(appended);
+        self.count(record, appended);
         self.publish();
         Ok(appended)
     }
@@ -222,7 +222,9 @@ impl Active {
         } else {
             self.append_to_chunk(len, flush, encode)?
         };
-        run.iter().for_each(|&appended| self.count(appended));
+        for (record, &appended) in records.iter().zip(&run) {
+            self.count(record, appended);
+        }
         self.publish();
         Ok(run)
     }
@@ -236,11 +238,14 @@ impl Active {
     }
 
     /// A record is in the chunk or in the file.
-    fn count(&mut self, appended: Appended) {
+    fn count(&mut self, record: &Record<'_>, appended: Appended) {
         self.end += appended.len;
         self.records += 1;
         self.checksum.update(&appended.checksum.to_be_bytes());
         self.usage.add_record(appended.len);
+        if record.expires_at.is_some() && !record.is_tombstone() {
+            self.usage.add_expiring(record.expires_at, appended.len);
+        }
     }
 
     fn publish(&self) {
@@ -363,7 +368,7 @@ impl Active {
             id: self.id,
             len: self.flushed,
             records: self.records,
-            dead_bytes: self.usage.dead_bytes(),
+            dead_bytes: self.usage.stale_bytes(),
             checksum: self.checksum.clone().finalize(),
         }
     }

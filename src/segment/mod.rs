@@ -1,12 +1,13 @@
 //! Segments: the files of the log as the store holds them in memory.
 //!
 //! [`active`] is the writer's side of the segment that is being appended to, [`scan`] walks the
-//! records of one, [`table`] maps the slots that locations name to segments. A [`Segment`] is the
+//! records of one, [`buckets`] counts those that expire, [`table`] maps the slots that locations name to segments. A [`Segment`] is the
 //! readers' side of any of them.
 //!
 //! Must not know: keys, the key directory, the manifest.
 
 mod active;
+mod buckets;
 pub(crate) mod scan;
 mod table;
 
@@ -17,6 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use active::{Active, Appended, Buffer};
 pub(crate) use table::{Keeper, Slots, Table};
+
+use buckets::Buckets;
+use parking_lot::Mutex;
 
 use crate::error::{Damage, Error, Result};
 use crate::fs::{File, Fs, Reading, Region, View, Whole};
@@ -39,6 +43,8 @@ pub(crate) struct Usage {
     bytes: AtomicU64,
     records: AtomicU64,
     dead_bytes: AtomicU64,
+    /// Of records that count, if they expire. Touched for no others.
+    expiring: Mutex<Buckets>,
 }
 
 impl Usage {
@@ -54,9 +60,24 @@ impl Usage {
         self.add_dead(len);
     }
 
-    /// A record of `len` bytes stopped to count.
+    /// There are `len` bytes that do not count, or do not any more.
     pub(crate) fn add_dead(&self, len: u64) {
         self.dead_bytes.fetch_add(len, Ordering::Relaxed);
+    }
+
+    /// A record of `len` bytes counts until it expires, if it does.
+    pub(crate) fn add_expiring(&self, expires_at: Option<u64>, len: u64) {
+        if let Some(at) = expires_at {
+            self.expiring.lock().add(at, len);
+        }
+    }
+
+    /// A record of `len` bytes that counted until it expired, if it does, is replaced or deleted.
+    pub(crate) fn add_stale(&self, expires_at: Option<u64>, len: u64) {
+        if let Some(at) = expires_at {
+            self.expiring.lock().take_out(at, len);
+        }
+        self.add_dead(len);
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -67,8 +88,15 @@ impl Usage {
         self.records.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn dead_bytes(&self) -> u64 {
+    /// Bytes that do not count whatever the time.
+    pub(crate) fn stale_bytes(&self) -> u64 {
         self.dead_bytes.load(Ordering::Relaxed).min(self.bytes())
+    }
+
+    /// Bytes that do not count at `now`: with those that have expired, but for the last of them, see
+    /// [`Buckets`].
+    pub(crate) fn dead_bytes(&self, now: u64) -> u64 {
+        (self.stale_bytes() + self.expiring.lock().passed(now)).min(self.bytes())
     }
 }
 
@@ -83,6 +111,12 @@ impl Pin<'_> {
     /// The offset of the record in its file.
     pub(crate) fn offset(&self) -> u64 {
         self.region.base() + self.start as u64
+    }
+
+    /// The record, its CRC not checked.
+    #[inline]
+    pub(crate) fn frame(&self) -> Result<Frame<'_>, Damage> {
+        Frame::read(self.region.get_from(self.start).unwrap_or_default(), self.offset())
     }
 
     /// That the record does not hold what was written.
@@ -179,6 +213,15 @@ impl Segment {
         let wanted = |bytes: &[u8], there| self.record_len(offset, bytes, there);
         let region = self.view.hold(offset, HEADER_LEN, wanted)?;
         Ok(Pin { start: (offset - region.base()) as usize, region })
+    }
+
+    /// The record at `offset` has been replaced or deleted. One that cannot be read is not counted.
+    pub(crate) fn note_stale(&self, offset: u64) {
+        if let Ok(pin) = self.pin(offset)
+            && let Ok(frame) = pin.frame()
+        {
+            self.usage.add_stale(frame.expires_at(), frame.len());
+        }
     }
 
     /// How long the record at `offset` is that begins with `bytes`, if it is all `there`.

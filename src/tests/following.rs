@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -16,6 +17,8 @@ use crate::error::{Error, Result};
 use crate::fs::sim::Op;
 use crate::options::{Durability, ReadMode};
 use crate::store::Store;
+
+const TTL: Duration = Duration::from_secs(1000);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -114,7 +117,11 @@ impl Run {
                 self.writes += 1;
                 let value: Vec<u8> =
                     format!("<{}>", self.writes).bytes().cycle().take(len).collect();
-                let put = self.writer.put([b'k', key], &value);
+                // Some expire, long after the last step.
+                let put = match len.is_multiple_of(3) {
+                    true => self.writer.put_with_ttl([b'k', key], &value, TTL),
+                    false => self.writer.put([b'k', key], &value),
+                };
                 next.insert(vec![b'k', key], value);
                 self.wrote(next, put);
             }
@@ -321,6 +328,8 @@ proptest! {
         run.machine.fs.disarm();
         run.take(&Step::Flush);
         run.take(&Step::Refresh);
+        run.machine.time.set(2 * TTL.as_micros() as u64);
+        run.readers.iter().for_each(|(reading, _)| run.check_stats(&reading.store));
     }
 }
 

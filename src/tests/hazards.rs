@@ -1,6 +1,8 @@
 //! One test per hazard that has bitten other Bitcasks, named after it. docs/design.md lists the
 //! hazards and the rule against each; `tests/mutations` breaks each rule and sees the test fail.
 
+use std::time::Duration;
+
 use super::support::{Contents, Machine, contents, encode, value};
 use crate::error::{Damage, Error};
 use crate::fs::sim::Op;
@@ -87,6 +89,31 @@ fn hazard_01_an_expired_record_stays_while_an_older_segment_outside_the_merge_ho
     store.delete("bad").unwrap();
     store.compact().unwrap();
     assert_eq!(store.len(), 1, "an expired record counts as dead once nothing older is left");
+}
+
+#[test]
+fn hazard_01_what_a_put_with_a_time_has_replaced_does_not_come_back_when_that_has_passed() {
+    let machine = with_kept_first_segment("key");
+    segment(&machine, |store| {
+        store.put_with_ttl("key", "new", Duration::from_micros(1000)).unwrap();
+        fill(store, "2");
+    });
+    spoil(&machine, "00000001.data", "intact");
+    machine.time.set(2 << 20);
+    for _ in 0..3 {
+        let store = machine.open().unwrap();
+        assert!(store.stats().dead_bytes > 0, "expired, and a reason to compact");
+        assert_eq!(store.compact().unwrap().segments_kept.len(), 1);
+        assert_eq!(value(&store, "key"), None);
+        store.close().unwrap();
+        assert_eq!(value(&machine.open().unwrap(), "key"), None, "resurrected");
+    }
+    let store = machine.open().unwrap();
+    store.put("bad", "mended").unwrap();
+    let report = store.compact().unwrap();
+    assert_eq!((report.records_after, store.len()), (3, 3), "two fillings and the mended one");
+    store.close().unwrap();
+    assert_eq!(value(&machine.open().unwrap(), "key"), None, "resurrected");
 }
 
 #[test]
@@ -388,6 +415,66 @@ fn hazard_09_a_clock_that_steps_back_or_stands_still_changes_no_order_and_revive
     assert_eq!(value(&store, "key").as_deref(), Some("fourth"));
     store.compact().unwrap();
     assert_eq!(value(&reopen(store, &mut machine), "key").as_deref(), Some("fourth"));
+}
+
+#[test]
+fn hazard_09_an_opened_store_s_time_is_no_earlier_than_its_newest_write() {
+    for ends in ["closed", "killed", "compacted"] {
+        let mut machine = Machine::new(4096);
+        let store = machine.open().unwrap();
+        store.put_with_ttl("dies", "at 1000", Duration::from_micros(1000)).unwrap();
+        store.put_with_ttl("lives", "to 2000", Duration::from_micros(2000)).unwrap();
+        machine.time.set(1000);
+        store.put("last", "written at 1000").unwrap();
+        assert_eq!(value(&store, "dies"), None);
+        match ends {
+            "closed" => store.close().unwrap(),
+            "compacted" => {
+                store.delete("last").unwrap();
+                store.put("last", "written at 1000").unwrap();
+                store.compact().unwrap();
+                store.close().unwrap();
+            }
+            _ => {
+                drop(store);
+                machine = machine.kill();
+            }
+        }
+        machine.time.set(0);
+        let store = machine.open().unwrap();
+        assert_eq!((value(&store, "dies"), store.keys().count()), (None, 2), "{ends}: revived");
+        assert_eq!(value(&store, "lives").as_deref(), Some("to 2000"));
+        assert!(!store.touch("dies", Duration::MAX).unwrap());
+        store.put_with_ttl("new", "for 5", Duration::from_micros(5)).unwrap();
+        machine.time.set(1004);
+        assert!(store.contains_key("new").unwrap(), "its time begins at 1000");
+        machine.time.set(1005);
+        assert!(!store.contains_key("new").unwrap());
+    }
+}
+
+/// A clock that was wrong by more than an hour for a moment must not expire everything, nor stop time, for good.
+#[test]
+fn hazard_09_a_time_far_ahead_in_the_log_is_not_believed() {
+    const HOUR: u64 = 3_600_000_000;
+    let now = 5 * HOUR;
+    for (ahead, is_believed) in [(HOUR, true), (HOUR + 1, false), (u64::MAX - now, false)] {
+        let machine = Machine::new(4096);
+        machine.time.set(now);
+        let key = Record { expires_at: Some(now + 1000), ..Record::plain(now, b"key", b"value") };
+        machine.write_records("00000001.data", &[key, Record::plain(now + ahead, b"wrong", b"x")]);
+        assert_eq!(machine.open().unwrap().contains_key("key").unwrap(), !is_believed, "{ahead}");
+        if is_believed {
+            continue;
+        }
+        // It is the last write that counts, so that this one stands in nobody's way.
+        let store = machine.open().unwrap();
+        machine.time.set(now + 1000);
+        store.put("right", "x").unwrap();
+        store.close().unwrap();
+        machine.time.set(now);
+        assert!(!machine.open().unwrap().contains_key("key").unwrap(), "revived");
+    }
 }
 
 /// A killed machine with five records in its tail, and where each of them ends.

@@ -5,6 +5,7 @@ mod batches;
 mod conditional;
 mod crashes;
 mod durability;
+mod expiry;
 mod failures;
 mod following;
 mod hazards;

@@ -152,13 +152,17 @@ pub(super) fn encode(records: &[Record<'_>]) -> Vec<u8> {
     bytes
 }
 
-/// Everything in the store, by iteration, with each key looked up as well.
+/// Everything in a store in which nothing has expired, by iteration, with each key looked up as well.
 pub(super) fn contents(store: &Store) -> Contents {
-    let keys = store.keys().map(|key| key.unwrap().to_vec());
-    let contents: Contents =
-        keys.map(|key| (key.clone(), store.get(&key).unwrap().unwrap().to_vec())).collect();
+    let contents = unexpired(store);
     assert_eq!(contents.len(), store.len(), "keys() and len() agree");
     contents
+}
+
+/// As `contents`, of any store.
+pub(super) fn unexpired(store: &Store) -> Contents {
+    let keys = store.keys().map(|key| key.unwrap().to_vec());
+    keys.map(|key| (key.clone(), store.get(&key).unwrap().unwrap().to_vec())).collect()
 }
 
 pub(super) fn value(store: &Store, key: &str) -> Option<String> {

@@ -1,0 +1,163 @@
+//! Bytes of records that expire, by the time at which they do.
+//!
+//! A bucket holds what expires within an interval of time: a second at first, and twice as much whenever there
+//! are too many buckets. So a segment's cost a few KiB at the most, whatever the times.
+//!
+//! Invariants:
+//! - What was added and is taken out with the same time is gone, whatever was merged in between.
+//! - A bucket counts when the last moment of its interval has come: what counts has expired.
+
+use std::collections::BTreeMap;
+
+/// Buckets of a segment, at the most.
+const MOST: usize = 1024;
+/// The logarithm of the first width, in microseconds: 1.05 s.
+const FIRST_WIDTH: u32 = 20;
+
+pub(super) struct Buckets {
+    /// None is empty. The key is that of every time in the interval, without its low bits.
+    bytes: BTreeMap<u64, u64>,
+    /// The low bits that are left out.
+    width: u32,
+}
+
+impl Default for Buckets {
+    fn default() -> Self {
+        Buckets { bytes: BTreeMap::new(), width: FIRST_WIDTH }
+    }
+}
+
+impl Buckets {
+    /// Adds what expires at a time in microseconds since the epoch.
+    pub(super) fn add(&mut self, expires_at: u64, len: u64) {
+        *self.bytes.entry(expires_at >> self.width).or_default() += len;
+        while self.bytes.len() > MOST {
+            self.widen();
+        }
+    }
+
+    /// Takes out what was added with this time. What never was, a record that has gone bad since say, takes
+    /// no more than there is.
+    pub(super) fn take_out(&mut self, expires_at: u64, len: u64) {
+        let bucket = expires_at >> self.width;
+        if let Some(bytes) = self.bytes.get_mut(&bucket) {
+            *bytes = bytes.saturating_sub(len);
+            if *bytes == 0 {
+                self.bytes.remove(&bucket);
+            }
+        }
+    }
+
+    /// Bytes in the buckets that have passed at `now`.
+    pub(super) fn passed(&self, now: u64) -> u64 {
+        let last_moment = |bucket: u64| bucket << self.width | ((1 << self.width) - 1);
+        let passed = self.bytes.iter().take_while(|(bucket, _)| last_moment(**bucket) <= now);
+        passed.map(|(_, bytes)| bytes).sum()
+    }
+
+    fn widen(&mut self) {
+        self.width += 1;
+        for (bucket, len) in std::mem::take(&mut self.bytes) {
+            *self.bytes.entry(bucket >> 1).or_default() += len;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: u64 = 1 << FIRST_WIDTH;
+
+    /// Times close together, far apart, and at the ends of the numbers.
+    fn time() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            0..4 * SECOND,
+            0..(5000 * SECOND),
+            any::<u64>(),
+            Just(u64::MAX),
+            (0u32..64).prop_map(|log2| 1 << log2),
+        ]
+    }
+
+    /// What has expired at `now` of records that are there.
+    fn expired(records: &[(u64, u64)], now: u64) -> u64 {
+        records.iter().filter(|(at, _)| *at <= now).map(|(_, len)| len).sum()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 50, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_has_passed_has_expired_and_what_expired_a_width_ago_has_passed(
+            records in prop::collection::vec((time(), 1u64..1000), 0..2000),
+            gone in prop::collection::vec(any::<prop::sample::Index>(), 0..300),
+            times in prop::collection::vec(time(), 1..20),
+        ) {
+            let (mut buckets, mut records) = (Buckets::default(), records);
+            for (at, len) in &records {
+                buckets.add(*at, *len);
+            }
+            for one in &gone {
+                if !records.is_empty() {
+                    let (at, len) = records.swap_remove(one.index(records.len()));
+                    buckets.take_out(at, len);
+                }
+            }
+            prop_assert!(buckets.bytes.len() <= MOST);
+            prop_assert!(buckets.bytes.values().all(|bytes| *bytes > 0));
+            let width = 1u64 << buckets.width;
+            let ends = records.iter().flat_map(|(at, _)| [*at, at.saturating_sub(1)]);
+            let last = buckets.bytes.keys().map(|bucket| bucket * width + (width - 1));
+            let ends = ends.step_by(31).chain(last.step_by(17));
+            for now in times.iter().copied().chain(ends) {
+                let passed = buckets.passed(now);
+                prop_assert!(passed <= expired(&records, now));
+                let before = now.checked_sub(width - 1);
+                prop_assert!(passed >= before.map_or(0, |before| expired(&records, before)));
+            }
+            for (at, len) in records {
+                buckets.take_out(at, len);
+            }
+            prop_assert!(buckets.bytes.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_bucket_counts_from_its_last_moment_on() {
+        let mut buckets = Buckets::default();
+        buckets.add(SECOND, 1);
+        buckets.add(2 * SECOND - 1, 10);
+        buckets.add(2 * SECOND, 100);
+        assert_eq!(buckets.passed(2 * SECOND - 2), 0, "some of it has not expired");
+        assert_eq!(buckets.passed(2 * SECOND - 1), 11);
+        assert_eq!(buckets.passed(u64::MAX), 111);
+    }
+
+    #[test]
+    fn buckets_widen_when_there_are_too_many_and_a_few_outliers_do_not_widen_them() {
+        let mut buckets = Buckets::default();
+        for n in 0..1000 {
+            buckets.add(n * SECOND, 1);
+            buckets.add(u64::MAX - n, 1);
+        }
+        assert_eq!(buckets.width, FIRST_WIDTH);
+        for n in 0..3000 {
+            buckets.add(n * SECOND, 1);
+        }
+        assert_eq!(buckets.width, FIRST_WIDTH + 2);
+        assert_eq!(buckets.passed(4 * SECOND), 8, "four seconds are a bucket");
+    }
+
+    #[test]
+    fn what_was_never_added_takes_nothing_but_what_is_there() {
+        let mut buckets = Buckets::default();
+        buckets.add(0, 5);
+        buckets.take_out(SECOND, 3);
+        buckets.take_out(1, 9);
+        assert_eq!(buckets.passed(u64::MAX), 0);
+        buckets.add(0, 5);
+        assert_eq!(buckets.passed(u64::MAX), 5);
+    }
+}
