@@ -1,27 +1,50 @@
 //! The store against a model: random operations with tiny segments, few keys, colliding hashes,
-//! closings, kills and power losses at any operation, compared with a `BTreeMap` after each.
+//! closings, kills and power losses at any operation, compared with a `BTreeMap` after each. Values expire, and
+//! the clock goes forward and back.
 //!
 //! What a crash may take: the log has an order, so what is there afterwards is what the model held
 //! after some operation, no earlier than the last one that its durability covers.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use super::support::{Contents, Machine, contents, read_mode};
+use super::support::{Machine, read_mode, unexpired};
 use crate::batch::Batch;
+use crate::expiry::Expiry;
 use crate::options::{Durability, EmptyValues, ReadMode};
 use crate::store::Store;
 
 /// Random runs; `PROPTEST_CASES` may ask for more.
 const CASES: u32 = 300;
+/// Microseconds of a run: a few buckets of expiring bytes.
+const TIMES: u64 = 5 << 20;
+
+/// Values, each with the time at which it expires, if it does.
+type Contents = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Put {
         key: u8,
         len: usize,
+    },
+    /// Of a key whose values are not aligned.
+    PutWithTtl {
+        key: u8,
+        len: usize,
+        ttl: u64,
+    },
+    /// Gives the key another time, or takes it away.
+    Touch {
+        key: u8,
+        ttl: Option<u64>,
+    },
+    /// The machine's clock is set.
+    Clock {
+        time: u64,
     },
     Delete {
         key: u8,
@@ -55,6 +78,7 @@ pub(super) struct Setup {
     durability: Durability,
     hash_mask: u64,
     stored_empty: bool,
+    default_ttl: Option<u64>,
 }
 
 pub(super) fn setup() -> impl Strategy<Value = Setup> {
@@ -65,14 +89,20 @@ pub(super) fn setup() -> impl Strategy<Value = Setup> {
         Just(Durability::Synced)
     ];
     let hash_mask = prop_oneof![Just(u64::MAX), Just(1), Just(0)];
-    (64u64..900, durability, hash_mask, any::<bool>()).prop_map(
-        |(segment_size, durability, hash_mask, stored_empty)| Setup {
+    let default_ttl = prop::option::weighted(0.3, ttl());
+    (64u64..900, durability, hash_mask, any::<bool>(), default_ttl).prop_map(
+        |(segment_size, durability, hash_mask, stored_empty, default_ttl)| Setup {
             segment_size,
             durability,
             hash_mask,
             stored_empty,
+            default_ttl,
         },
     )
+}
+
+fn ttl() -> impl Strategy<Value = u64> {
+    prop_oneof![0u64..100, 0..TIMES]
 }
 
 /// What goes well.
@@ -80,7 +110,10 @@ pub(super) fn calm_step() -> impl Strategy<Value = Step> {
     let len = prop_oneof![1 => Just(0usize), 8 => 1usize..60, 1 => 200usize..2000];
     let write = (0u8..8, prop::option::weighted(0.7, len.clone()));
     prop_oneof![
-        12 => (0u8..8, len).prop_map(|(key, len)| Step::Put { key, len }),
+        9 => (0u8..8, len.clone()).prop_map(|(key, len)| Step::Put { key, len }),
+        3 => (0u8..4, len, ttl()).prop_map(|(n, len, ttl)| Step::PutWithTtl { key: 2 * n, len, ttl }),
+        2 => (0u8..8, prop::option::weighted(0.7, ttl())).prop_map(|(key, ttl)| Step::Touch { key, ttl }),
+        3 => (0..TIMES).prop_map(|time| Step::Clock { time }),
         5 => (0u8..8).prop_map(|key| Step::Delete { key }),
         4 => prop::collection::vec(write, 0..6).prop_map(|writes| Step::Batch { writes }),
         1 => Just(Step::Flush),
@@ -110,6 +143,8 @@ pub(super) struct Run {
     /// Index into the history of the last state that survives the process.
     flushed: usize,
     writes: u32,
+    /// The store's: never earlier than it was.
+    time: u64,
     /// What ends the machine when it goes down: a kill, or else a power loss.
     kill_soon: bool,
     /// Decides, with the number of writes, what a power loss takes.
@@ -124,6 +159,7 @@ impl Run {
         machine.hash_mask = setup.hash_mask;
         let empty = if setup.stored_empty { EmptyValues::Stored } else { EmptyValues::Delete };
         machine.options = machine.options.durability(setup.durability).empty_values(empty);
+        machine.options = machine.options.default_ttl(setup.default_ttl.map(Duration::from_micros));
         let store = machine.open().unwrap();
         Run {
             machine,
@@ -132,28 +168,75 @@ impl Run {
             history: vec![Contents::new()],
             flushed: 0,
             writes: 0,
+            time: 0,
             kill_soon: false,
             luck: 0,
             crash_recovery_at: None,
         }
     }
 
-    fn now(&self) -> &Contents {
-        self.history.last().unwrap()
+    fn now(&self) -> Contents {
+        self.unexpired(self.history.last().unwrap())
+    }
+
+    fn unexpired(&self, contents: &Contents) -> Contents {
+        let mut contents = contents.clone();
+        contents.retain(|_, (_, expires_at)| expires_at.is_none_or(|at| at > self.time));
+        contents
+    }
+
+    fn found(&self) -> Contents {
+        let expires_at = |key: &[u8]| match self.store.expires_at(key).unwrap().unwrap() {
+            Expiry::Never => None,
+            Expiry::At(time) => Some(time.duration_since(UNIX_EPOCH).unwrap().as_micros() as u64),
+        };
+        let found = unexpired(&self.store).into_iter();
+        let found: Contents =
+            found.map(|(key, value)| (key.clone(), (value, expires_at(&key)))).collect();
+        assert!(self.store.len() >= found.len());
+        found
     }
 
     pub(super) fn take(&mut self, step: &Step) {
         match *step {
             Step::Put { key, len } => {
                 let (key, value) = (Self::key(key), self.value(len));
-                let mut next = self.now().clone();
-                self.put(&mut next, &key, &value);
+                let mut next = self.now();
+                self.put(&mut next, &key, &value, None);
                 let result = self.store.put_aligned(&key, &value, Self::align(&key));
                 self.wrote(result.is_ok(), next);
             }
+            Step::PutWithTtl { key, len, ttl } => {
+                let (key, value) = (Self::key(key), self.value(len));
+                let mut next = self.now();
+                self.put(&mut next, &key, &value, Some(ttl));
+                let result = self.store.put_with_ttl(&key, &value, Duration::from_micros(ttl));
+                self.wrote(result.is_ok(), next);
+            }
+            Step::Touch { key, ttl } => {
+                let key = Self::key(key);
+                let mut next = self.now();
+                let known = next.get_mut(&key);
+                let is_there = known.is_some();
+                if let Some((_, expires_at)) = known {
+                    *expires_at = ttl.map(|ttl| self.time + ttl);
+                }
+                let result = match ttl {
+                    Some(ttl) => self.store.touch(&key, Duration::from_micros(ttl)),
+                    None => self.store.persist(&key),
+                };
+                if let Ok(found) = &result {
+                    assert_eq!(*found, is_there);
+                }
+                self.wrote(result.is_ok(), next);
+            }
+            Step::Clock { time } => {
+                self.machine.time.set(time);
+                self.time = self.time.max(time);
+            }
             Step::Delete { key } => {
                 let key = Self::key(key);
-                let mut next = self.now().clone();
+                let mut next = self.now();
                 let was_there = next.remove(&key).is_some();
                 let result = self.store.delete(&key);
                 if let Ok(found) = &result {
@@ -162,12 +245,12 @@ impl Run {
                 self.wrote(result.is_ok(), next);
             }
             Step::Batch { ref writes } => {
-                let (mut batch, mut next) = (Batch::new(), self.now().clone());
+                let (mut batch, mut next) = (Batch::new(), self.now());
                 for &(key, len) in writes {
                     let key = Self::key(key);
                     if let Some(len) = len {
                         let value = self.value(len);
-                        self.put(&mut next, &key, &value);
+                        self.put(&mut next, &key, &value, None);
                         batch.put_aligned(&key, &value, Self::align(&key));
                     } else {
                         next.remove(&key);
@@ -216,7 +299,9 @@ impl Run {
                 self.crash(self.luck + u64::from(self.writes));
             }
         }
-        assert_eq!(contents(&self.store), *self.now());
+        // Looked at, a time is one that the store does not go back behind.
+        assert_eq!(self.store.now(), self.time);
+        assert_eq!(self.found(), self.now());
         self.check_alignment();
     }
 
@@ -243,11 +328,12 @@ impl Run {
     }
 
     /// What a put makes of the contents.
-    fn put(&self, contents: &mut Contents, key: &[u8], value: &[u8]) {
+    fn put(&self, contents: &mut Contents, key: &[u8], value: &[u8], ttl: Option<u64>) {
         if value.is_empty() && !self.setup.stored_empty {
             contents.remove(key);
         } else {
-            contents.insert(key.to_vec(), value.to_vec());
+            let ttl = ttl.or(self.setup.default_ttl);
+            contents.insert(key.to_vec(), (value.to_vec(), ttl.map(|ttl| self.time + ttl)));
         }
     }
 
@@ -290,6 +376,8 @@ impl Run {
 
     /// Opens what is left: one of the states from `earliest` on, which is durable now.
     fn open(&mut self, earliest: usize) {
+        // What a clock that is behind shows again is tested under hazard 9.
+        self.machine.time.set(self.time);
         self.store = match self.machine.open() {
             // It opened, but only what is mapped can be read once the machine is down.
             Ok(_) if self.machine.fs.is_down() && read_mode() == ReadMode::Copy => {
@@ -299,8 +387,9 @@ impl Run {
             Err(_) if self.machine.fs.is_down() => return self.crash(earliest as u64),
             Err(error) => panic!("{error}"),
         };
-        let found = contents(&self.store);
-        let possible = &self.history[earliest..];
+        let found = self.found();
+        let possible: Vec<_> =
+            self.history[earliest..].iter().map(|state| self.unexpired(state)).collect();
         assert!(possible.contains(&found), "found {found:?}\npossible {possible:?}");
         self.history = vec![found];
         self.flushed = 0;
