@@ -38,10 +38,10 @@ impl Store {
     /// ([`crate::Stats::dead_bytes`]), and [`Store::compact`] returns them; until then [`Store::len`] counts the key.
     ///
     /// **Whose time.** The machine's, as far as it goes forward. While a store is open its time never goes back, so nothing that
-    /// has expired returns. Nor, when it is opened again, is it earlier than the newest write in the log, if
-    /// that is less than an hour ahead of the machine: a clock set back by more is believed, and what had expired may be
-    /// there again, unless a compaction has dropped it. In other words: a clock that was wrong by hours when something was written does
-    /// harm until the store is opened again, and no longer.
+    /// has expired returns. When it is opened again, its time is no earlier than the newest record in the log, if that is at most an
+    /// hour ahead of the machine's: what had expired by then stays so. A clock that is further behind is believed, so that one that
+    /// was wrong by hours does harm until the store is opened again and no longer; then what had expired may be there again,
+    /// unless a compaction has dropped it.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

@@ -632,3 +632,29 @@ fn a_put_without_a_time_writes_what_it_always_did() {
     record.encode_into(0, &mut bytes);
     assert_eq!(machine.fs.read(&Machine::path("00000001.data")).unwrap(), bytes);
 }
+
+/// No put writes one, but other programs may have.
+#[test]
+fn a_tombstone_with_a_time_is_dead_once_and_deletes_for_good() {
+    let machine = Machine::new(600);
+    let filler = [b'#'; 400];
+    let bad = Record::plain(1, b"bad", b"intact");
+    let tombstone = Record { expires_at: Some(1000), ..Record::tombstone(2, b"key") };
+    machine.write_records("00000001.data", &[Record::plain(1, b"key", b"old"), bad]);
+    machine.write_records("00000002.data", &[tombstone, Record::plain(2, b"fill", &filler)]);
+    machine.write_records("00000003.data", &[]);
+    spoil(&machine, "00000001.data", "intact");
+    let store = machine.open().unwrap();
+    let dead = store.stats().dead_bytes;
+    for now in [0, 2 * BUCKET] {
+        machine.time.set(now);
+        // The first segment stays, and so does what deletes its key.
+        assert_eq!(store.compact().unwrap().segments_kept.len(), 1);
+        assert_eq!(unexpired_keys(&store), ["fill"]);
+        assert_eq!(store.stats().dead_bytes, dead);
+    }
+}
+
+fn unexpired_keys(store: &Store) -> Vec<String> {
+    store.keys().flatten().map(|key| String::from_utf8(key.to_vec()).unwrap()).collect()
+}
