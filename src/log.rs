@@ -383,6 +383,9 @@ impl Log {
         if writer.active.as_ref().is_some_and(is_full) {
             self.seal_active(writer)?;
         }
+        if let Some(Appending { active, .. }) = &mut writer.active {
+            active.withdraw(|active| self.commits.poison().attempt(|| active.sync()))?;
+        }
         // The mapping may not reach far enough for what comes.
         let has_room = |appending: &Appending| end_in(appending) <= appending.active.capacity();
         if !writer.active.as_ref().is_some_and(has_room) {

@@ -11,7 +11,8 @@
 //! - Zeros may stand in the file beyond `flushed` until it is sealed.
 //! - A write that fails leaves `flushed` and `end` where they were. What it may have left in the
 //!   file beyond `flushed` is cut off before anything else is written or the segment is sealed; no
-//!   reader looks there.
+//!   reader looks there. Before anything is appended in its place, a sync has made sure that it is gone:
+//!   else a power loss could bring back the failed write in front of what stands behind it.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -51,6 +52,8 @@ pub(crate) struct Active {
     end: u64,
     /// A failed write may have left bytes beyond `flushed`.
     soiled: bool,
+    /// The disk may have bytes beyond `flushed` still that were cut off.
+    is_cut_unsynced: bool,
     /// The file's length; there are zeros beyond `flushed`.
     file_len: u64,
     is_synced: bool,
@@ -129,6 +132,7 @@ impl Active {
             flushed: 0,
             end: 0,
             soiled: false,
+            is_cut_unsynced: false,
             file_len: 0,
             is_synced: false,
             records: 0,
@@ -352,6 +356,18 @@ impl Active {
         Ok(())
     }
 
+    /// Makes sure, by `sync`, that what a failed write left is gone: needed before the next append.
+    pub(crate) fn withdraw(&mut self, sync: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        if self.soiled {
+            self.cut()?;
+        }
+        if self.is_cut_unsynced {
+            sync(self)?;
+            self.is_cut_unsynced = false;
+        }
+        Ok(())
+    }
+
     /// The file is synced from now on, often perhaps, while it grows.
     pub(crate) fn expect_syncs(&mut self) {
         self.is_synced = true;
@@ -413,7 +429,7 @@ impl Active {
 
     /// A write failed: takes back what it left, now or before the next one.
     fn soil(&mut self, source: std::io::Error) -> Error {
-        self.soiled = true;
+        (self.soiled, self.is_cut_unsynced) = (true, true);
         if let Err(error) = self.cut() {
             tracing::warn!(path = %self.path.display(), %error, "a failed write is not cut off yet");
         }

@@ -9,9 +9,38 @@ use parking_lot::Mutex;
 use super::hazards::{MANY, half_dead, reopen};
 use super::support::{Machine, contents, encode, value};
 use crate::error::Error;
-use crate::fs::sim::Op;
+use crate::fs::sim::{Op, SimFs};
 use crate::options::{Durability, ReadMode, Verify};
 use crate::record::{BatchPart, Record};
+
+#[test]
+fn what_a_failed_write_left_does_not_stand_in_for_what_was_written_in_its_place() {
+    let mut whole = 0;
+    for seed in 0..20 {
+        let machine = Machine { fs: SimFs::new(seed), ..Machine::new(4096) };
+        let store = machine.open().unwrap();
+        store.put("a", "1").unwrap();
+        store.sync().unwrap();
+        // The write fails though all of it was done; so does its removal, at first.
+        machine.fs.fail_next(Op::Write, "00000001.data", ErrorKind::Other);
+        machine.fs.fail_at(1, Some(Op::SetLen), ErrorKind::Other);
+        assert!(store.put("b", "fails").is_err());
+        if machine.find("00000001.data", b"bfails").is_none() {
+            continue;
+        }
+        whole += 1;
+        store.put("b", "lasts").unwrap();
+        store.put("c", "3").unwrap();
+        for luck in 0..100 {
+            let store = machine.crash(luck).open().unwrap();
+            let b = value(&store, "b");
+            if value(&store, "c").is_some() {
+                assert_eq!(b.as_deref(), Some("lasts"), "seed {seed}, luck {luck}");
+            }
+        }
+    }
+    assert!(whole > 0);
+}
 
 #[test]
 fn a_failed_sync_poisons_and_reads_go_on() {

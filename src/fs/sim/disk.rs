@@ -341,6 +341,15 @@ impl Random {
         self.next() % bound
     }
 
+    /// How much of a write happens that fails. It may have been all.
+    pub(super) fn part(&mut self, len: usize) -> usize {
+        match self.below(4) {
+            0 => 0,
+            1 => len,
+            _ => self.below(len as u64 + 1) as usize,
+        }
+    }
+
     pub(super) fn chance(&mut self, chance: Chance) -> bool {
         self.below(16) < chance.0
     }

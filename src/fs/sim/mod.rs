@@ -503,7 +503,7 @@ impl File for SimFile {
         let (mut machine, path) = self.up_to_write()?;
         let fits = machine.disk.fits(self.inode, bytes.len(), offset);
         if let Err(refusal) = machine.admit(Op::Write, &path) {
-            let done = machine.random.below(fits as u64 + 1) as usize;
+            let done = machine.random.part(fits);
             machine.disk.inode(self.inode).write(&bytes[..done], offset)?;
             return Err(refusal.into());
         }
