@@ -152,8 +152,11 @@ impl SimFs {
         !self.machine.lock().faults.is_empty()
     }
 
+    /// No fault that is still to come will, nor what was to run before an operation.
     pub(crate) fn disarm(&self) {
-        self.machine.lock().faults.clear();
+        let mut machine = self.machine.lock();
+        machine.faults.clear();
+        machine.interruption = None;
     }
 
     /// Runs `action` once, before the next [`Op::Create`], [`Op::Rename`], [`Op::Link`], [`Op::Remove`], [`Op::SetLen`] or
