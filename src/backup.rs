@@ -7,7 +7,8 @@
 //! - Whatever is interrupted, the destination's manifest lists files that are there as they were. New files come
 //!   under ids that it says are handed out, so that an opening takes them for leftovers; while
 //!   there is no manifest, the next one lies there half-written and keeps the files from being adopted.
-//! - Nothing is removed before the manifest that does not list it is durable.
+//! - Nothing is removed before the manifest that does not list it is durable. What comes in the place of a listed file
+//!   is whole before it has its name.
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
@@ -235,42 +236,57 @@ impl<'a> Destination<'a> {
         report: &mut BackupReport,
     ) -> Result<()> {
         let (from, to) = (source.data(entry.id), self.directory.data(entry.id));
-        if self.has(entry, &to) {
+        if self.has(entry, &to)? {
             report.unchanged += 1;
             return teller.step(entry.len);
         }
-        remove_stale(self.fs, &to)?;
-        match self.fs.link(&from, &to) {
+        let half_written = self.directory.data_temporary(entry.id);
+        remove_stale(self.fs, &half_written)?;
+        match self.fs.link(&from, &half_written) {
             Ok(()) => {
                 report.linked += 1;
-                return teller.step(entry.len);
+                teller.step(entry.len)?;
             }
             Err(error) => {
                 // Another file system, or one without links. What copying cannot do either, it says.
                 tracing::debug!(from = %from.display(), to = %to.display(), %error, "copied, not linked");
+                self.copy(entry, &from, &half_written, teller)?;
+                report.copied += 1;
             }
         }
-        let file = open_listed(self.fs, &from)?;
-        let half_written = self.directory.data_temporary(entry.id);
-        remove_stale(self.fs, &half_written)?;
-        let copy = self.fs.create(&half_written).map_err(Error::io("create", &*half_written))?;
-        let told = |bytes| teller.step(bytes);
-        fs::copy((&*file, &from), 0..entry.len, (&*copy, &half_written), told)?;
-        copy.sync().map_err(Error::io("sync", &*half_written))?;
+        let renamed = self.fs.rename(&half_written, &to);
+        renamed.map_err(Error::io("rename a segment of the backup to", &*to))
+    }
+
+    fn copy(
+        &self,
+        entry: &SealedEntry,
+        from: &Path,
+        to: &Path,
+        teller: &mut Teller<impl FnMut(Progress) -> ControlFlow<()>>,
+    ) -> Result<()> {
+        let file = open_listed(self.fs, from)?;
+        let copy = self.fs.create(to).map_err(Error::io("create", to))?;
+        fs::copy((&*file, from), 0..entry.len, (&*copy, to), |bytes| teller.step(bytes))?;
+        copy.sync().map_err(Error::io("sync", to))?;
         if let Err(error) = copy.make_read_only() {
             tracing::warn!(path = %to.display(), %error, "cannot clear a segment's write bits");
         }
-        let renamed = self.fs.rename(&half_written, &to);
-        renamed.map_err(Error::io("rename a copied segment to", &*to))?;
-        report.copied += 1;
         Ok(())
     }
 
-    /// Whether an earlier backup has brought the file.
-    fn has(&self, entry: &SealedEntry, path: &Path) -> bool {
+    /// Whether an earlier backup has brought the file. One that cannot be looked at just then is not lost.
+    fn has(&self, entry: &SealedEntry, path: &Path) -> Result<bool> {
         let listed = self.previous.as_ref().and_then(|previous| find(previous, entry.id));
-        let len = || self.fs.open(path).and_then(|file| file.len());
-        listed.is_some() && len().is_ok_and(|len| len >= entry.len)
+        if listed.is_none() {
+            return Ok(false);
+        }
+        let file = match self.fs.open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(Error::io("open", path))?,
+        };
+        let len = file.len().map_err(Error::io("read the length of", path))?;
+        Ok(len >= entry.len)
     }
 
     /// Removes what does not count. Failing to is no error: the next backup tries again, or the next opening.
