@@ -190,16 +190,8 @@ impl<'a> Destination<'a> {
             commit::write_manifest(self.fs, &self.directory, path, manifest)
         };
         let install = || commit::install_manifest(self.fs, &self.directory, &half_written);
-        commit::sync_parent(self.fs, self.directory.path());
         match &self.previous {
-            None => {
-                // In one step: one that is there already may be all that keeps files from being adopted.
-                let first = self.directory.first_manifest();
-                write(&first, &mut next)?;
-                let renamed = self.fs.rename(&first, &half_written);
-                renamed.map_err(Error::io("rename the new manifest to", &half_written))?;
-                commit::sync_dir(self.fs, &self.directory)?;
-            }
+            None => commit::announce_manifest(self.fs, &self.directory, &mut next)?,
             Some(previous) => {
                 let next_file_id = next.next_file_id;
                 write(&half_written, &mut Manifest { next_file_id, ..previous.clone() })?;

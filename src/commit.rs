@@ -134,9 +134,30 @@ pub(crate) fn create_manifest(
     manifest: &mut Manifest,
 ) -> Result<()> {
     sync_parent(fs, directory.path());
+    put_manifest(fs, directory, manifest, &directory.manifest())
+}
+
+/// Notes, durably, what the manifest of a directory that has none is to list. Data files beside it are not adopted, and
+/// those that it does not list are leftovers below its next id.
+pub(crate) fn announce_manifest(
+    fs: &dyn Fs,
+    directory: &Directory,
+    manifest: &mut Manifest,
+) -> Result<()> {
+    sync_parent(fs, directory.path());
+    put_manifest(fs, directory, manifest, &directory.manifest_temporary())
+}
+
+/// In one step: what stands at `to` may be all that keeps data files from being adopted.
+fn put_manifest(
+    fs: &dyn Fs,
+    directory: &Directory,
+    manifest: &mut Manifest,
+    to: &Path,
+) -> Result<()> {
     let from = directory.first_manifest();
     write_manifest(fs, directory, &from, manifest)?;
-    install_manifest(fs, directory, &from)
+    rename_durably(fs, directory, &from, to)
 }
 
 /// Writes the manifest of a directory in which nobody else writes, durable but for its name.
@@ -154,11 +175,13 @@ pub(crate) fn write_manifest(
 
 /// Puts a manifest that was written at `path` into its place, durably, with all that it names.
 pub(crate) fn install_manifest(fs: &dyn Fs, directory: &Directory, path: &Path) -> Result<()> {
-    let sync_dir = || sync_dir(fs, directory);
-    sync_dir()?;
-    let manifest = directory.manifest();
-    fs.rename(path, &manifest).map_err(Error::io("rename the new manifest to", &manifest))?;
-    sync_dir()
+    rename_durably(fs, directory, path, &directory.manifest())
+}
+
+fn rename_durably(fs: &dyn Fs, directory: &Directory, from: &Path, to: &Path) -> Result<()> {
+    sync_dir(fs, directory)?;
+    fs.rename(from, to).map_err(Error::io("rename the new manifest to", to))?;
+    sync_dir(fs, directory)
 }
 
 /// Makes all names in the directory durable.

@@ -29,6 +29,8 @@ pub(crate) enum Name {
     Manifest,
     /// A manifest that was never renamed, of a directory that had none before.
     FirstManifest,
+    /// What was about to be the manifest.
+    NextManifest,
     Lock,
     /// Half-written.
     Temporary,
@@ -54,6 +56,7 @@ impl Name {
         match name {
             MANIFEST => return Name::Manifest,
             "MANIFEST.first" => return Name::FirstManifest,
+            "MANIFEST.tmp" => return Name::NextManifest,
             LOCK => return Name::Lock,
             KEYDIR => return Name::Companion,
             _ => {}
@@ -99,10 +102,9 @@ impl Directory {
 
     /// Whether there is anything here that a store is made of.
     pub(crate) fn holds_store(&self, fs: &dyn Fs) -> Result<bool> {
+        let is_part = |name| matches!(name, Name::Manifest | Name::NextManifest | Name::Data(_));
         match fs.list(&self.path) {
-            Ok(names) => Ok(names
-                .iter()
-                .any(|name| matches!(Name::parse(name), Name::Manifest | Name::Data(_)))
+            Ok(names) => Ok(names.iter().any(|name| is_part(Name::parse(name)))
                 || self.has_manifest(fs)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(Error::io("list", &*self.path)(error)),
@@ -157,6 +159,11 @@ impl Directory {
         PathBuf::from(name)
     }
 
+    /// What repair notes, for a person, of what it could not save is kept as if it were this file.
+    pub(crate) fn losses(&self) -> PathBuf {
+        self.path.join("LOSSES")
+    }
+
     /// Where a file is written before it is renamed to its place.
     pub(crate) fn temporary(path: &Path) -> PathBuf {
         let mut name = path.as_os_str().to_owned();
@@ -185,6 +192,7 @@ mod tests {
         assert_eq!(parse("18446744073709551615.data"), Name::Misspelt);
         assert_eq!(parse("00000001.hint"), Name::Companion);
         assert_eq!(parse("00000001.data.tmp"), Name::Temporary);
+        assert_eq!(parse("MANIFEST.tmp"), Name::NextManifest);
         assert_eq!(parse("00000001.cut"), Name::SetAside);
         assert_eq!(parse("00000001.data.damaged"), Name::SetAside);
         for n in [1, 2] {

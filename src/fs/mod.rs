@@ -22,7 +22,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use copy::copy;
+pub(crate) use copy::{copy, is_same};
 pub(crate) use os::{ALIGNMENT, Chunk, GrowingMap, OsFs, Region, prefetch, prefetch_bytes};
 pub(crate) use view::{FIRST_READ, GrowingView, Reading, View, Whole};
 

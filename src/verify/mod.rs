@@ -91,8 +91,10 @@ fn lock_if_possible(fs: &dyn Fs, directory: &Directory) -> Result<Option<Box<dyn
 /// A directory that was looked through.
 pub(crate) struct Examined {
     pub(crate) files: Files,
-    /// `None` if it is not there, or damaged.
+    /// The manifest, or what was about to be it; `None` if neither is there and sound.
     pub(crate) manifest: Option<Manifest>,
+    /// The manifest itself is not there, or damaged.
+    pub(crate) has_lost_manifest: bool,
     /// The data files that count, in the order of the log.
     pub(crate) checked: Vec<Checked>,
     pub(crate) report: VerifyReport,
@@ -110,7 +112,11 @@ pub(crate) fn examine(
     }
     let files = Files::list(fs, directory)?;
     let mut report = VerifyReport::default();
-    let manifest = read_manifest(fs, directory, &files, &mut report)?;
+    let mut manifest = read_manifest(fs, directory, &files, &mut report)?;
+    let has_lost_manifest = !report.damage.is_empty();
+    if has_lost_manifest && files.has_next_manifest {
+        manifest = read_next_manifest(fs, directory)?;
+    }
     let jobs = match &manifest {
         Some(manifest) => listed_jobs(fs, directory, &files, manifest)?,
         None => bare_jobs(fs, directory, &files)?,
@@ -129,12 +135,15 @@ pub(crate) fn examine(
     }
     report.leftovers.clone_from(&files.temporary);
     if let Some(manifest) = &manifest {
+        report
+            .leftovers
+            .retain(|path| !has_lost_manifest || *path != directory.manifest_temporary());
         let orphans = files.orphans(manifest).into_iter();
         report.leftovers.extend(orphans.map(|id| directory.data(id).to_path_buf()));
     }
     report.set_aside.clone_from(&files.set_aside);
     report.foreign.clone_from(&files.foreign);
-    Ok(Examined { files, manifest, checked, report })
+    Ok(Examined { files, manifest, has_lost_manifest, checked, report })
 }
 
 fn read_manifest(
@@ -160,6 +169,16 @@ fn read_manifest(
             report.bare = true;
             checked.map(|()| None)
         }
+    }
+}
+
+/// What was about to be the manifest where there is none: a backup or a repair that was interrupted leaves it, or a commit.
+/// What it lists had been written, or was about to be.
+fn read_next_manifest(fs: &dyn Fs, directory: &Directory) -> Result<Option<Manifest>> {
+    match recover::read_manifest(fs, directory.manifest_temporary()) {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(Error::Inconsistent { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
