@@ -61,8 +61,11 @@ impl Name {
             KEYDIR => return Name::Companion,
             _ => {}
         }
-        if name.ends_with(TEMPORARY) {
-            return Name::Temporary;
+        if let Some(whole) = name.strip_suffix(TEMPORARY) {
+            // What others have half-written is theirs.
+            let whole = Name::parse(OsStr::new(whole));
+            let is_ours = matches!(whole, Name::Data(_) | Name::SetAside);
+            return if is_ours { Name::Temporary } else { Name::Foreign };
         }
         let Some((stem, extension)) = name.rsplit_once('.') else { return Name::Foreign };
         let digits = !stem.is_empty() && stem.bytes().all(|b| b.is_ascii_digit());
@@ -198,6 +201,10 @@ mod tests {
         for n in [1, 2] {
             let path = Directory::damaged(Path::new("MANIFEST"), n);
             assert_eq!(Name::parse(path.as_os_str()), Name::SetAside, "{path:?}");
+        }
+        assert_eq!(parse("00000001.data.damaged.tmp"), Name::Temporary);
+        for foreign in ["notes.tmp", "1.data.tmp", ".tmp", "LOCK.tmp", "00000001.data.tmp.tmp"] {
+            assert_eq!(parse(foreign), Name::Foreign, "{foreign}");
         }
         for foreign in ["+0000001.data", "a.data", ".data", "data", "00000001.DATA", "x.hint"] {
             assert_eq!(parse(foreign), Name::Foreign, "{foreign}");

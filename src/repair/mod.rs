@@ -201,7 +201,8 @@ impl Mending<'_> {
                 recover::take_over(&*open_listed(fs, &path)?, &path)?;
             }
         }
-        commit::announce_manifest(fs, directory, &mut manifest)?;
+        commit::renew(&mut manifest, directory)?;
+        commit::announce_manifest(fs, directory, &manifest)?;
         Ok(ids)
     }
 

@@ -175,6 +175,23 @@ fn symbolic_links_do_not_hide_that_a_backup_lies_in_the_store() {
 }
 
 #[test]
+fn directories_that_are_not_there_yet_do_not_hide_it_either() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("store");
+    let store = open(&dir).unwrap();
+    let (names, inside) = (everything(&dir), |path: &str| parent.path().join(path));
+    for path in ["new/../store/backup", "new/../store", "new/newer/../../store/./a/../b"] {
+        let refused = store.backup(inside(path), go_on);
+        assert!(matches!(refused, Err(Error::BackupInside { .. })), "{path}: {refused:?}");
+    }
+    assert!(everything(&dir) == names && fs::read_dir(&parent).unwrap().count() == 1);
+    // What only looks like it is outside.
+    store.backup(inside("store/../new/../backup"), go_on).unwrap();
+    store.backup(inside("storeroom"), go_on).unwrap();
+    assert!(inside("backup/MANIFEST").exists() && inside("storeroom/MANIFEST").exists());
+}
+
+#[test]
 fn backups_beside_a_writer_and_a_compactor_hold_what_was_there_at_one_moment() {
     let parent = tempfile::tempdir().unwrap();
     let (dir, dest) = (parent.path().join("store"), parent.path().join("backup"));

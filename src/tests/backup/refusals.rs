@@ -1,9 +1,11 @@
 //! What is no place for a backup.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use super::{backup, dest, open_backup};
+use super::{backed_up, backup, data_files, dest, open_backup};
 use crate::error::Error;
+use crate::fs::sim::Op;
 use crate::store::Store;
 use crate::tests::hazards::half_dead;
 use crate::tests::support::{Machine, value};
@@ -100,4 +102,63 @@ fn a_destination_in_the_store_or_in_use_is_refused() {
     let other = store.clone();
     store.close().unwrap();
     assert!(matches!(backup(&other), Err(Error::Closed)));
+}
+
+#[test]
+fn a_backup_that_was_written_to_is_refused_whatever_has_become_of_the_store() {
+    let writes: [fn(&Store); 3] = [
+        |copy| copy.put("only", "in the backup").unwrap(),
+        |copy| assert!(copy.delete("a").unwrap()),
+        |copy| assert!(copy.compact().unwrap().segments_removed > 0),
+    ];
+    for write in writes {
+        let machine = Machine::new(256);
+        half_dead(&machine);
+        let store = machine.open().unwrap();
+        backup(&store).unwrap();
+        let copy = open_backup(&machine).unwrap();
+        write(&copy);
+        copy.close().unwrap();
+        // The store has handed out more ids than the backup, and no file of the same id is left.
+        for n in 0..9 {
+            store.put("more", format!("{n}").repeat(200)).unwrap();
+        }
+        store.compact().unwrap();
+        assert_not_a_backup(&machine, &store);
+    }
+}
+
+#[test]
+fn an_id_that_was_given_up_is_no_sign_of_another_writer() {
+    let machine = Machine::new(256);
+    half_dead(&machine);
+    let store = machine.open().unwrap();
+    machine.fs.fail_next(Op::Create, ".data", ErrorKind::StorageFull);
+    assert!(store.put("key", "value").is_err());
+    backup(&store).unwrap();
+    store.close().unwrap();
+    backup(&machine.open().unwrap()).unwrap();
+}
+
+#[test]
+fn a_first_backup_that_came_to_nothing_is_no_empty_store() {
+    let machine = Machine::new(256);
+    let expected = half_dead(&machine);
+    let store = machine.open().unwrap();
+    machine.fs.refuse_links();
+    machine.fs.fail_next(Op::Create, ".data.tmp", ErrorKind::StorageFull);
+    assert!(backup(&store).is_err());
+    assert!(data_files(&machine).is_empty());
+    for create in [true, false] {
+        let mut machine = machine.clone();
+        machine.options = machine.options.create(create);
+        match machine.open_at(dest()) {
+            Err(Error::MissingManifest { witness, .. }) => {
+                assert_eq!(witness, dest().join("MANIFEST.tmp"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    backup(&store).unwrap();
+    assert_eq!(backed_up(&machine), expected);
 }

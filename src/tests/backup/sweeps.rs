@@ -1,8 +1,9 @@
 //! What an interruption of a backup leaves.
 
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 
-use super::{backed_up, backup, copy, data_files, open_backup};
+use super::{backed_up, backup, copy, data_files, dest, open_backup};
 use crate::error::Error;
 use crate::store::Store;
 use crate::tests::hazards::{MANY, half_dead};
@@ -134,4 +135,35 @@ fn failure_at_any_step(links: bool) {
         }
     }
     panic!("the sweep did not end");
+}
+
+#[test]
+fn what_an_interrupted_backup_has_brought_makes_room_for_the_next() {
+    for is_first in [true, false] {
+        let machine = Machine::new(1 << 16);
+        let store = machine.open().unwrap();
+        if !is_first {
+            backup(&store).unwrap();
+        }
+        for n in 0..5 {
+            store.put(format!("{n}"), "x".repeat(60_000)).unwrap();
+        }
+        store.sync().unwrap();
+        let without = machine.fs.total_len();
+        machine.fs.refuse_links();
+        let mut left = 4;
+        let stopped = store.backup(dest(), |_| {
+            left -= 1;
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(matches!(stopped, Err(Error::Stopped)) && data_files(&machine).len() == 3);
+        assert!(store.delete("0").unwrap());
+        store.compact().unwrap();
+        // There is room for one copy and no more.
+        machine.fs.set_capacity(Some(without + 260_000));
+        machine.fs.write(&dest().join("notes.tmp"), b"not ours");
+        backup(&store).unwrap();
+        assert_eq!(backed_up(&machine), contents(&store));
+        assert_eq!(machine.fs.read(&dest().join("notes.tmp")).unwrap(), b"not ours");
+    }
 }
