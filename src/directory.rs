@@ -162,9 +162,9 @@ impl Directory {
         PathBuf::from(name)
     }
 
-    /// What repair notes, for a person, of what it could not save is kept as if it were this file.
-    pub(crate) fn losses(&self) -> PathBuf {
-        self.path.join("LOSSES")
+    /// What repair notes of what it did is kept, for a person, as if it were this file.
+    pub(crate) fn repair(&self) -> PathBuf {
+        self.path.join("REPAIR")
     }
 
     /// Where a file is written before it is renamed to its place.

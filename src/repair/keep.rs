@@ -1,4 +1,4 @@
-//! What is to go, kept under names that no opening touches, with a note of what is lost.
+//! What is to go, kept under names that no opening touches, with a note of what was done.
 //!
 //! A name that is taken is left to what has it, unless that is the same bytes: an earlier repair's, which was
 //! interrupted.
@@ -38,7 +38,7 @@ pub(super) fn set_aside(fs: &dyn Fs, path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Writes down for a person what is lost. Durable when the directory is synced.
+/// Writes down for a person what was done. Durable when the directory is synced.
 pub(super) fn note(fs: &dyn Fs, directory: &Directory, text: &str) -> Result<()> {
     let is_it = |file: &dyn File, path: &Path| {
         let len = file.len().map_err(Error::io("read the length of", path))?;
@@ -49,7 +49,7 @@ pub(super) fn note(fs: &dyn Fs, directory: &Directory, text: &str) -> Result<()>
         file.read_at(&mut bytes, 0).map_err(Error::io("read", path))?;
         Ok(bytes == text.as_bytes())
     };
-    match free_name(fs, &directory.losses(), is_it)? {
+    match free_name(fs, &directory.repair(), is_it)? {
         (_, true) => Ok(()),
         (path, false) => make(fs, &path, |file, path| {
             file.write_at(text.as_bytes(), 0).map_err(Error::io("write", path))

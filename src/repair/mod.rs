@@ -5,7 +5,7 @@
 //!
 //! Invariants:
 //! - Until that manifest is there, what is on disk says what it said of the damage: whoever repairs again after an
-//!   interruption finds the same. When it is there, what was lost is noted on disk.
+//!   interruption finds the same. When it is there, so is a note of what was lost.
 //! - Nothing is removed that was not copied or given another name, durably, before.
 //! - What a newer version wrote, or the disk cannot read, is refused before anything is changed.
 
@@ -50,6 +50,9 @@ use salvage::{Damaged, Salvage};
 /// - Nothing is deleted that could not be copied: damaged files are called `….damaged` afterwards, and so are data files
 ///   that no manifest lists. The store leaves them alone.
 ///
+/// What it makes has the permissions of the manifest, or of the lock file where there is none, as far as the umask lets
+/// it.
+///
 /// It needs room for the records that it copies, and the memory for keys that an opening needs. It takes effect in one
 /// step, at the end. After a crash or a failure before that nothing is lost, and the next call finds the same.
 /// `told` is not called while keys are indexed, between looking through the store and copying.
@@ -62,9 +65,26 @@ pub fn repair(
     dir: impl AsRef<Path>,
     told: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<RepairReport> {
-    let options = Options::new();
-    let fs: Arc<dyn Fs> = Arc::new(OsFs::new(&options));
-    repair_on(&fs, dir.as_ref(), &options, u64::MAX, told)
+    Options::new().repair_store(dir, told)
+}
+
+impl Options {
+    /// As [`crate::repair()`], reading by [`Options::read_mode`], and making files with [`Options::file_mode`] if that was
+    /// called. The other options play no part.
+    ///
+    /// # Errors
+    /// Those of [`crate::repair()`], and [`Error::InvalidOption`].
+    pub fn repair_store(
+        &self,
+        dir: impl AsRef<Path>,
+        told: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<RepairReport> {
+        self.check()?;
+        let directory = Directory::new(dir.as_ref());
+        let fs = OsFs::as_found(self, &[directory.manifest(), directory.lock()]);
+        let fs: Arc<dyn Fs> = Arc::new(fs);
+        repair_on(&fs, dir.as_ref(), self, u64::MAX, told)
+    }
 }
 
 pub(crate) fn repair_on(
@@ -81,7 +101,7 @@ pub(crate) fn repair_on(
     let lock = fs.lock(&directory.lock()).map_err(Error::io("lock", directory.lock()))?;
     let _lock = lock.ok_or_else(|| Error::Locked { path: directory.lock() })?;
     let (reading, mut teller) = (Reading::new(options), Teller::new(told));
-    let examined = verify::examine(&**fs, directory, reading, &mut teller)?;
+    let examined = verify::examine(&**fs, directory, (reading, reading), &mut teller)?;
     let mut report = RepairReport::default();
     if examined.report.is_clean() {
         return Ok(report);
@@ -235,9 +255,7 @@ impl Mending<'_> {
         for damaged in damaged {
             report.set_aside.push(keep::keep(fs, damaged.segment.path())?);
         }
-        if !report.is_whole() {
-            keep::note(fs, directory, &report.to_string())?;
-        }
+        keep::note(fs, directory, &report.to_string())?;
         let is_damaged = |id| damaged.iter().any(|damaged| damaged.segment.id() == id);
         next.sealed.retain(|entry| !is_damaged(entry.id));
         next.sealed.sort_by_key(|entry| entry.id);

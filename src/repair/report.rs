@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use crate::recover::RecoveryReport;
 use crate::verify::Fault;
 
-/// What [`crate::repair()`] did. If not everything could be saved, its text is also in the directory, as
-/// `LOSSES.damaged`.
+/// What [`crate::repair()`] did. If there was damage, its text is also in the directory, as `REPAIR.damaged`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RepairReport {
@@ -49,6 +48,9 @@ impl fmt::Display for RepairReport {
             (_, false) => "repaired, with losses",
         };
         write!(f, "{verdict}: {} records salvaged", self.salvaged_records)?;
+        if self.manifest_rebuilt {
+            f.write_str("\nthe manifest was made anew")?;
+        }
         self.lost.iter().try_for_each(|lost| write!(f, "\n{lost}"))?;
         self.gone.iter().try_for_each(|fault| write!(f, "\nlost with it: {fault}"))
     }

@@ -72,6 +72,22 @@ fn verify_names_the_damage_and_exits_with_1() {
 }
 
 #[test]
+fn where_no_thread_can_be_had_verify_and_repair_do_without() {
+    let dir = three_big_values();
+    let path = &data_files(dir.path())[1];
+    flip(path, BIG / 2);
+    // No thread with so large a stack can be had.
+    let without_threads = |command: &str| {
+        let mut kv = crate::kv::command(dir.path(), &[command]);
+        kv.env("RUST_MIN_STACK", (1u64 << 60).to_string()).output().unwrap()
+    };
+    let lines = damaged(&without_threads("verify"));
+    assert!(lines[1] == "records 3" && lines.iter().any(|line| line.starts_with("damage ")));
+    damaged_with_warnings(&without_threads("repair"));
+    assert!(ok_text(dir.path(), &["verify"]).starts_with("segments 2\nrecords 2\n"));
+}
+
+#[test]
 fn verify_refuses_a_store_that_is_open() {
     let dir = tempdir().unwrap();
     let store = open(dir.path()).unwrap();
@@ -144,8 +160,13 @@ fn repair_of_a_lost_manifest_saves_everything_and_exits_with_0() {
     let dir = three_big_values();
     fs::write(dir.path().join("MANIFEST"), "not what it was").unwrap();
     assert!(failed(&kv(dir.path(), &["get", "a"])).contains("MANIFEST"));
+    fs::write(dir.path().join("00000009.data.tmp"), "half-written").unwrap();
     let output = kv(dir.path(), &["repair"]);
     assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("\nmanifest_rebuilt true\n"), "{text}");
+    let leftover = text.lines().find_map(|line| line.strip_prefix("removed ")).unwrap();
+    assert!(leftover.ends_with("00000009.data.tmp"), "{text}");
     for (n, key) in ["a", "b", "c"].into_iter().enumerate() {
         assert!(ok(dir.path(), &["get", key]) == vec![n as u8; BIG]);
     }

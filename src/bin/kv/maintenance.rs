@@ -77,6 +77,12 @@ pub(crate) fn repair(shape: Shape, dir: &Path) -> Result<Outcome> {
     answer.add_all("lost", lost);
     answer.add_all("gone", &report.gone);
     answer.add_all("set_aside", report.set_aside.iter().map(|path| path.display()));
+    let recovery = &report.recovery;
+    answer.add_all("manifest_rebuilt", report.manifest_rebuilt.then_some(true));
+    answer.add_all("cut", &recovery.cuts);
+    answer.add_all("removed", recovery.removed.iter().map(|path| path.display()));
+    let unapplied = recovery.unapplied_batch_records;
+    answer.add_all("unapplied_batch_records", (unapplied > 0).then_some(unapplied));
     answer.print(shape)?;
     Ok(if report.is_whole() { Outcome::Done } else { Outcome::Damaged })
 }

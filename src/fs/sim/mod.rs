@@ -295,6 +295,11 @@ impl SimFs {
         self.up()
     }
 
+    fn take_lock(&self, machine: &mut Machine, inode: InodeId) -> Option<Box<dyn Lock>> {
+        let is_free = machine.locks.insert(inode);
+        is_free.then(|| -> Box<dyn Lock> { Box::new(SimLock { fs: self.clone(), inode }) })
+    }
+
     fn handle(&self, inode: InodeId, file: &Arc<OsFile>, writable: bool) -> Arc<dyn File> {
         Arc::new(SimFile { fs: self.clone(), inode, file: Arc::clone(file), writable })
     }
@@ -368,10 +373,16 @@ impl Fs for SimFs {
             Some(&inode) => inode,
             None => machine.create(path)?,
         };
-        if !machine.locks.insert(inode) {
-            return Ok(None);
+        Ok(self.take_lock(&mut machine, inode))
+    }
+
+    fn lock_existing(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let mut machine = self.up()?;
+        if let Some(failure) = machine.due(Op::Lock, path) {
+            return Err(failure.into());
         }
-        Ok(Some(Box::new(SimLock { fs: self.clone(), inode })))
+        let inode = *machine.disk.volatile.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(self.take_lock(&mut machine, inode))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use super::{is_kept, orphaned_inputs, read, repair, repair_with, strictly, try_repair};
 use crate::error::Error;
+use crate::fs::sim::Op;
 use crate::repair::{LostRecord, RepairReport};
-use crate::tests::hazards::{MANY, half_dead};
+use crate::tests::hazards::{MANY, half_dead, spoil};
 use crate::tests::support::{Contents, Machine};
 use crate::tests::verify::verify;
 
@@ -25,23 +26,24 @@ struct Damaged {
 struct Losses {
     lost: Vec<LostRecord>,
     gone: Vec<(PathBuf, u64)>,
+    manifest: bool,
 }
 
 impl Losses {
     fn of(report: &RepairReport) -> Self {
         let gone = report.gone.iter().map(|fault| (fault.path.clone(), fault.offset));
-        Losses { lost: report.lost.clone(), gone: gone.collect() }
+        let manifest = report.manifest_rebuilt;
+        Losses { lost: report.lost.clone(), gone: gone.collect(), manifest }
     }
 
     /// Whether the note that a repair has left names them all.
     fn are_noted(&self, machine: &Machine) -> bool {
-        let notes = machine.names("LOSSES.damaged");
-        let Some(name) = notes.first() else { return self.lost.is_empty() && self.gone.is_empty() };
-        let note = String::from_utf8(read(machine, name)).unwrap();
+        let note = String::from_utf8(read(machine, "REPAIR.damaged")).unwrap();
         let is_there = |path: &PathBuf, offset| {
             note.contains(&format!("{} at offset {offset}: ", path.display()))
         };
-        self.lost.iter().all(|lost| is_there(&lost.path, lost.offset))
+        note.contains("the manifest was made anew") == self.manifest
+            && self.lost.iter().all(|lost| is_there(&lost.path, lost.offset))
             && self.gone.iter().all(|(path, offset)| is_there(path, *offset))
     }
 }
@@ -98,7 +100,7 @@ fn all_damaged() -> impl Iterator<Item = Damaged> {
     // A recovery that was interrupted has listed the log, of which the first file is lost.
     let missing_log = unclosed.copy();
     let log = missing_log.data().pop().unwrap();
-    missing_log.fs.fail_next(crate::fs::sim::Op::Create, ".data.tmp", ErrorKind::StorageFull);
+    missing_log.fs.fail_next(Op::Create, ".data.tmp", ErrorKind::StorageFull);
     assert!(missing_log.open().is_err());
     missing_log.fs.remove_file(&Machine::path(&log));
 
@@ -114,6 +116,9 @@ fn all_damaged() -> impl Iterator<Item = Damaged> {
     let torn = closed.fs.read(&last).unwrap();
     lost_manifest.fs.write(&last, &torn[..torn.len() - 1]);
 
+    let manifest_alone = closed.copy();
+    manifest_alone.flip("MANIFEST", 40);
+
     let missing_and_bad = closed.copy();
     missing_and_bad.fs.remove_file(&Machine::path(&name(0)));
     missing_and_bad.flip(&name(2), 30);
@@ -127,6 +132,7 @@ fn all_damaged() -> impl Iterator<Item = Damaged> {
         missing_log,
         damaged_manifest,
         lost_manifest,
+        manifest_alone,
         missing_and_bad,
         short,
         orphaned_inputs(),
@@ -220,17 +226,20 @@ fn interrupted_repairs_leave_one_copy_of_what_they_keep() {
     let machine = Machine::new(256);
     half_dead(&machine);
     machine.open().unwrap().close().unwrap();
-    let name = machine.data()[1].clone();
-    machine.flip(&name, 30);
+    let name = machine.data().into_iter().rfind(|name| machine.find(name, b"b2b2").is_some());
+    let name = name.unwrap();
+    spoil(&machine, &name, "b2b2");
     let bad = read(&machine, &name);
     machine.fs.refuse_links();
     for _ in 0..3 {
-        // The last manifest of three: what it replaces has been kept by then.
-        machine.fs.fail_next(crate::fs::sim::Op::Rename, "MANIFEST", ErrorKind::StorageFull);
-        assert!(try_repair(&machine).is_err());
-        machine.fs.disarm();
+        // When the copies have their names, only the manifest that lists them is left to be renamed.
+        let fs = machine.fs.clone();
+        machine.fs.before(Op::Rename, ".data", move || {
+            fs.fail_next(Op::Rename, "MANIFEST", ErrorKind::StorageFull);
+        });
+        assert!(try_repair(&machine).is_err() && !machine.fs.is_armed());
     }
-    repair(&machine);
+    assert!(repair(&machine).salvaged_records > 0);
     let copies = machine.names(".damaged").into_iter().filter(|name| read(&machine, name) == bad);
     assert_eq!(copies.collect::<Vec<_>>(), [format!("{name}.damaged")]);
 }
