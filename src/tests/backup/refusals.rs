@@ -129,6 +129,29 @@ fn a_backup_that_was_written_to_is_refused_whatever_has_become_of_the_store() {
 }
 
 #[test]
+fn a_store_that_is_an_older_copy_of_itself_does_not_replace_its_backup() {
+    let machine = Machine::new(256);
+    half_dead(&machine);
+    machine.open().unwrap().close().unwrap();
+    let older = machine.copy();
+    let store = machine.open().unwrap();
+    store.put("a", "newer".repeat(40)).unwrap();
+    backup(&store).unwrap();
+    for name in machine.fs.names(dest()) {
+        let path = dest().join(name);
+        older.fs.write(&path, &machine.fs.read(&path).unwrap());
+    }
+    let store = older.open().unwrap();
+    assert_not_a_backup(&older, &store);
+    // It has handed out the same ids meanwhile, to other files.
+    store.put("a", "other".repeat(40)).unwrap();
+    for n in 0..9 {
+        store.put("b", format!("{n}").repeat(200)).unwrap();
+    }
+    assert_not_a_backup(&older, &store);
+}
+
+#[test]
 fn an_id_that_was_given_up_is_no_sign_of_another_writer() {
     let machine = Machine::new(256);
     half_dead(&machine);
