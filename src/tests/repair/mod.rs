@@ -2,6 +2,7 @@
 
 mod keep;
 mod manifest;
+mod model;
 mod salvage;
 mod sweeps;
 
