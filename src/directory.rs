@@ -107,8 +107,9 @@ impl Directory {
     pub(crate) fn holds_store(&self, fs: &dyn Fs) -> Result<bool> {
         let is_part = |name| matches!(name, Name::Manifest | Name::NextManifest | Name::Data(_));
         match fs.list(&self.path) {
-            Ok(names) => Ok(names.iter().any(|name| is_part(Name::parse(name)))
-                || self.has_manifest(fs)?),
+            Ok(names) => {
+                Ok(names.iter().any(|name| is_part(Name::parse(name))) || self.has_manifest(fs)?)
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(Error::io("list", &*self.path)(error)),
         }
