@@ -7,16 +7,19 @@
 //! - Whatever is interrupted, the destination's manifest lists files that are there as they were. New files come
 //!   under ids that it says are handed out, so that an opening takes them for leftovers; while
 //!   there is no manifest, the next one lies there half-written and keeps the files from being adopted.
-//! - Nothing is removed before the manifest that does not list it is durable.
+//! - Nothing is removed before the manifest that does not list it is durable. What comes in the place of a listed file
+//!   is whole before it has its name.
 
 use std::io::ErrorKind;
+use std::iter;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use crate::commit;
 use crate::directory::{Directory, remove_stale};
 use crate::error::{Error, Result};
 use crate::fs::{self, Fs, Lock};
+use crate::keydir::KeyHasher;
 use crate::location::SegmentId;
 use crate::log::Log;
 use crate::manifest::{Manifest, SealedEntry};
@@ -51,15 +54,16 @@ impl Store {
     ///
     /// Done again with the same `dest`, it carries over what has come since and removes what a
     /// compaction has made superfluous. That takes effect in one step: a crash, or an error, leaves the last
-    /// backup or the new one, and the next call goes on from there. Until the first one is done, `dest` cannot be opened
+    /// backup or the new one; what an interrupted call had brought, the next one removes and brings again. Until the first one is done, `dest` cannot be opened
     /// ([`Error::MissingManifest`]). When it has returned, the backup is durable.
     ///
-    /// A backup is a store: open it, verify it, copy it elsewhere. What is written to it is lost with the next
-    /// backup into it, or makes that answer [`Error::NotABackup`]. It is no safeguard against a bad
+    /// A backup is a store: open it, verify it, copy it elsewhere. One that was written to, compacted or repaired is no
+    /// backup any more: the next call refuses it ([`Error::NotABackup`]). It is no safeguard against a bad
     /// disk: files that share their bytes share damage to them. Damage is carried over as it is and not
     /// looked for; [`crate::verify()`] does.
     ///
-    /// A call that finds something new seals the active segment; compaction joins segments that are small.
+    /// A call that finds something new seals the active segment; compaction joins segments that are small. `told` must not
+    /// back up, compact or close the same store: that would wait for itself.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -100,30 +104,56 @@ fn backup(
     let destination = Destination::open(&*log.fs, dest, &log.commits.current().seed)?;
     let mut writer = log.writer()?;
     log.seal_for_compaction(&mut writer)?;
-    let next = Manifest { tail: Vec::new(), ..log.commits.current() };
+    // Ids that were given up are handed out for good: the backup must not know of more than the store.
+    log.commits.commit_notes()?;
+    let next = marked(Manifest { tail: Vec::new(), ..log.commits.current() });
     drop(writer);
 
     destination.refuse_diverged(&next)?;
     let mut teller = Teller::new(told);
     teller.expect(next.sealed.iter().map(|entry| entry.len).sum());
-    destination.bring(&log.directory, next, &mut teller)
+    destination.bring(&log.directory, &next, &mut teller)
 }
 
 /// What is in the store's directory would become part of it, or be lost with it.
 fn refuse_inside(log: &Log, dest: &Path) -> Result<()> {
-    let resolve = |path: &Path| {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        log.fs.resolve(path)
-    };
     let store = log.directory.path();
-    let resolved = resolve(store).map_err(Error::io("resolve", store))?;
-    // Of a directory that is not there yet, the nearest one above that is.
-    let nearest = dest.ancestors().find_map(|path| resolve(path).ok());
-    if nearest.is_some_and(|nearest| nearest.starts_with(&resolved)) {
+    if place(&*log.fs, dest).starts_with(place(&*log.fs, store)) {
         let (path, store) = (dest.to_path_buf(), store.to_path_buf());
         return Err(Error::BackupInside { path, store });
     }
     Ok(())
+}
+
+/// Where a path leads, from the root and without symbolic links; what of it is not there yet will be plain directories.
+fn place(fs: &dyn Fs, path: &Path) -> PathBuf {
+    let mut place = PathBuf::new();
+    for component in iter::once(Component::CurDir).chain(path.components()) {
+        if component == Component::ParentDir {
+            // No link any more, so that it is the directory above.
+            place.pop();
+            continue;
+        }
+        place.push(component);
+        if let Ok(resolved) = fs.resolve(&place) {
+            place = resolved;
+        }
+    }
+    place
+}
+
+/// The manifest with the nonce that it has in a backup, which follows from the rest of it: whatever else writes a manifest
+/// there leaves another. So a backup that was written to is known from one that was only opened.
+fn marked(manifest: Manifest) -> Manifest {
+    let Manifest { seed, nonce: _, next_file_id, sealed, tail, .. } = &manifest;
+    let sealed = sealed
+        .iter()
+        .flat_map(|entry| [entry.id.get(), entry.len, entry.records, u64::from(entry.checksum)]);
+    let numbers =
+        iter::once(next_file_id.get()).chain(sealed).chain(tail.iter().map(|id| id.get()));
+    let bytes: Vec<u8> = numbers.flat_map(u64::to_be_bytes).collect();
+    let nonce = KeyHasher::new(seed, u64::MAX).hash(&bytes);
+    Manifest { nonce, ..manifest }
 }
 
 /// The directory to back up to.
@@ -144,7 +174,8 @@ impl<'a> Destination<'a> {
         let lock = fs.lock(&directory.lock()).map_err(Error::io("lock", directory.lock()))?;
         let _lock = lock.ok_or_else(|| Error::Locked { path: directory.lock() })?;
         let files = Files::list(fs, &directory)?;
-        let is_ours = |manifest: &Manifest| manifest.seed == *seed;
+        let is_ours =
+            |manifest: &Manifest| manifest.seed == *seed && *manifest == marked(manifest.clone());
         let previous = match files.has_manifest {
             true => Some(recover::read_manifest(fs, directory.manifest())?),
             false => None,
@@ -164,8 +195,8 @@ impl<'a> Destination<'a> {
         Error::NotABackup { path: self.directory.path().to_path_buf() }
     }
 
-    /// Refuses a backup in which another file has an id of the store's, or that holds what the
-    /// store has not written.
+    /// Refuses a backup with a log, which it has if it was written to and not closed. And one in which another file has an
+    /// id of the store's, or of which the store knows nothing: the store may be an older copy of itself.
     fn refuse_diverged(&self, next: &Manifest) -> Result<()> {
         let Some(previous) = &self.previous else { return Ok(()) };
         let is_another = |entry: &SealedEntry| {
@@ -181,27 +212,18 @@ impl<'a> Destination<'a> {
     fn bring(
         &self,
         source: &Directory,
-        mut next: Manifest,
+        next: &Manifest,
         teller: &mut Teller<impl FnMut(Progress) -> ControlFlow<()>>,
     ) -> Result<BackupReport> {
         let half_written = self.directory.manifest_temporary();
-        let write = |path: &Path, manifest: &mut Manifest| {
-            commit::write_manifest(self.fs, &self.directory, path, manifest)
-        };
+        let write = |manifest: &Manifest| commit::write_manifest(self.fs, &half_written, manifest);
         let install = || commit::install_manifest(self.fs, &self.directory, &half_written);
-        commit::sync_parent(self.fs, self.directory.path());
+        self.clear_up()?;
         match &self.previous {
-            None => {
-                // In one step: one that is there already may be all that keeps files from being adopted.
-                let first = self.directory.first_manifest();
-                write(&first, &mut next)?;
-                let renamed = self.fs.rename(&first, &half_written);
-                renamed.map_err(Error::io("rename the new manifest to", &half_written))?;
-                commit::sync_dir(self.fs, &self.directory)?;
-            }
+            None => commit::announce_manifest(self.fs, &self.directory, next)?,
             Some(previous) => {
                 let next_file_id = next.next_file_id;
-                write(&half_written, &mut Manifest { next_file_id, ..previous.clone() })?;
+                write(&marked(Manifest { next_file_id, ..previous.clone() }))?;
                 install()?;
             }
         }
@@ -212,19 +234,38 @@ impl<'a> Destination<'a> {
             report.bytes += entry.len;
         }
         if self.previous.is_some() {
-            write(&half_written, &mut next)?;
+            write(next)?;
         }
         install()?;
 
         // Oldest first, as everywhere.
-        let gone = self.files.data.iter().filter(|id| find(&next, **id).is_none());
+        let gone = self.files.data.iter().filter(|id| find(next, **id).is_none());
         for path in gone.map(|id| self.directory.data(*id)) {
             report.removed += usize::from(self.remove(&path));
         }
-        for path in &self.files.temporary {
+        Ok(report)
+    }
+
+    /// Removes what an interrupted call has left, before anything is brought: its room may be needed.
+    fn clear_up(&self) -> Result<()> {
+        let files = &self.files;
+        let (data, in_use) = match &self.previous {
+            Some(previous) => (files.orphans(previous), None),
+            // It keeps whatever else is there from being adopted.
+            None => (files.data.clone(), Some(self.directory.manifest_temporary())),
+        };
+        if !data.is_empty() {
+            // The manifest that does not list them may be durable no more than they.
+            commit::sync_dir(self.fs, &self.directory)?;
+        }
+        for id in data {
+            self.remove(&self.directory.data(id));
+        }
+        let half_written = files.temporary.iter().filter(|path| Some(*path) != in_use.as_ref());
+        for path in half_written {
             self.remove(path);
         }
-        Ok(report)
+        Ok(())
     }
 
     fn bring_file(
@@ -235,42 +276,57 @@ impl<'a> Destination<'a> {
         report: &mut BackupReport,
     ) -> Result<()> {
         let (from, to) = (source.data(entry.id), self.directory.data(entry.id));
-        if self.has(entry, &to) {
+        if self.has(entry, &to)? {
             report.unchanged += 1;
             return teller.step(entry.len);
         }
-        remove_stale(self.fs, &to)?;
-        match self.fs.link(&from, &to) {
+        let half_written = self.directory.data_temporary(entry.id);
+        remove_stale(self.fs, &half_written)?;
+        match self.fs.link(&from, &half_written) {
             Ok(()) => {
                 report.linked += 1;
-                return teller.step(entry.len);
+                teller.step(entry.len)?;
             }
             Err(error) => {
                 // Another file system, or one without links. What copying cannot do either, it says.
                 tracing::debug!(from = %from.display(), to = %to.display(), %error, "copied, not linked");
+                self.copy(entry, &from, &half_written, teller)?;
+                report.copied += 1;
             }
         }
-        let file = open_listed(self.fs, &from)?;
-        let half_written = self.directory.data_temporary(entry.id);
-        remove_stale(self.fs, &half_written)?;
-        let copy = self.fs.create(&half_written).map_err(Error::io("create", &*half_written))?;
-        let told = |bytes| teller.step(bytes);
-        fs::copy((&*file, &from), 0..entry.len, (&*copy, &half_written), told)?;
-        copy.sync().map_err(Error::io("sync", &*half_written))?;
+        let renamed = self.fs.rename(&half_written, &to);
+        renamed.map_err(Error::io("rename a segment of the backup to", &*to))
+    }
+
+    fn copy(
+        &self,
+        entry: &SealedEntry,
+        from: &Path,
+        to: &Path,
+        teller: &mut Teller<impl FnMut(Progress) -> ControlFlow<()>>,
+    ) -> Result<()> {
+        let file = open_listed(self.fs, from)?;
+        let copy = self.fs.create(to).map_err(Error::io("create", to))?;
+        fs::copy((&*file, from), 0..entry.len, (&*copy, to), |bytes| teller.step(bytes))?;
+        copy.sync().map_err(Error::io("sync", to))?;
         if let Err(error) = copy.make_read_only() {
             tracing::warn!(path = %to.display(), %error, "cannot clear a segment's write bits");
         }
-        let renamed = self.fs.rename(&half_written, &to);
-        renamed.map_err(Error::io("rename a copied segment to", &*to))?;
-        report.copied += 1;
         Ok(())
     }
 
-    /// Whether an earlier backup has brought the file.
-    fn has(&self, entry: &SealedEntry, path: &Path) -> bool {
+    /// Whether an earlier backup has brought the file. One that cannot be looked at just then is not lost.
+    fn has(&self, entry: &SealedEntry, path: &Path) -> Result<bool> {
         let listed = self.previous.as_ref().and_then(|previous| find(previous, entry.id));
-        let len = || self.fs.open(path).and_then(|file| file.len());
-        listed.is_some() && len().is_ok_and(|len| len >= entry.len)
+        if listed.is_none() {
+            return Ok(false);
+        }
+        let file = match self.fs.open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(Error::io("open", path))?,
+        };
+        let len = file.len().map_err(Error::io("read the length of", path))?;
+        Ok(len >= entry.len)
     }
 
     /// Removes what does not count. Failing to is no error: the next backup tries again, or the next opening.

@@ -26,8 +26,14 @@ use crate::manifest::Manifest;
 pub(crate) struct Commits {
     fs: Arc<dyn Fs>,
     directory: Directory,
-    current: Mutex<Manifest>,
+    current: Mutex<Current>,
     poison: Poison,
+}
+
+struct Current {
+    manifest: Manifest,
+    /// Something was noted that is not on disk.
+    is_ahead: bool,
 }
 
 /// Set once, by the failure after which writes are refused.
@@ -64,8 +70,9 @@ impl Poison {
 }
 
 impl Commits {
-    pub(crate) fn new(fs: Arc<dyn Fs>, directory: Directory, current: Manifest) -> Self {
-        Commits { fs, directory, current: Mutex::new(current), poison: Poison::default() }
+    pub(crate) fn new(fs: Arc<dyn Fs>, directory: Directory, manifest: Manifest) -> Self {
+        let current = Mutex::new(Current { manifest, is_ahead: false });
+        Commits { fs, directory, current, poison: Poison::default() }
     }
 
     pub(crate) fn poison(&self) -> &Poison {
@@ -75,11 +82,24 @@ impl Commits {
     /// Replaces the manifest by an edited one, durably. If it fails, the manifest is the old one,
     /// unless the store is poisoned.
     pub(crate) fn commit(&self, edit: impl FnOnce(&mut Manifest) -> Result<()>) -> Result<()> {
+        self.commit_to(&mut self.current.lock(), edit)
+    }
+
+    /// Makes durable what was noted, if anything was. Fails as a commit does.
+    pub(crate) fn commit_notes(&self) -> Result<()> {
         let mut current = self.current.lock();
+        if current.is_ahead { self.commit_to(&mut current, |_| Ok(())) } else { Ok(()) }
+    }
+
+    fn commit_to(
+        &self,
+        current: &mut Current,
+        edit: impl FnOnce(&mut Manifest) -> Result<()>,
+    ) -> Result<()> {
         self.poison.check()?;
-        let mut next = current.clone();
+        let mut next = current.manifest.clone();
         edit(&mut next)?;
-        next.nonce = random_nonce(&self.directory)?;
+        renew(&mut next, &self.directory)?;
         self.sync_dir()?;
         let temporary = self.directory.manifest_temporary();
         write_file(&*self.fs, &temporary, &next.encode(), &self.poison)?;
@@ -89,22 +109,24 @@ impl Commits {
             renamed.map_err(Error::io("rename the new manifest to", &manifest))
         })?;
         self.sync_dir()?;
-        *current = next;
+        *current = Current { manifest: next, is_ahead: false };
         Ok(())
     }
 
     /// Notes in memory what the next commit will say; nothing on disk depends on it before.
     pub(crate) fn note(&self, edit: impl FnOnce(&mut Manifest)) {
-        edit(&mut self.current.lock());
+        let mut current = self.current.lock();
+        edit(&mut current.manifest);
+        current.is_ahead = true;
     }
 
     /// The manifest as the last commit left it, with what was noted since.
     pub(crate) fn current(&self) -> Manifest {
-        self.current.lock().clone()
+        self.current.lock().manifest.clone()
     }
 
     pub(crate) fn next_file_id(&self) -> SegmentId {
-        self.current.lock().next_file_id
+        self.current.lock().manifest.next_file_id
     }
 
     /// Makes all names in the directory durable.
@@ -134,31 +156,43 @@ pub(crate) fn create_manifest(
     manifest: &mut Manifest,
 ) -> Result<()> {
     sync_parent(fs, directory.path());
+    renew(manifest, directory)?;
+    put_manifest(fs, directory, manifest, &directory.manifest())
+}
+
+/// Notes, durably, what the manifest of a directory that has none is to list. Data files beside it are not adopted, and
+/// those that it does not list are leftovers below its next id.
+pub(crate) fn announce_manifest(
+    fs: &dyn Fs,
+    directory: &Directory,
+    manifest: &Manifest,
+) -> Result<()> {
+    sync_parent(fs, directory.path());
+    put_manifest(fs, directory, manifest, &directory.manifest_temporary())
+}
+
+/// In one step: what stands at `to` may be all that keeps data files from being adopted.
+fn put_manifest(fs: &dyn Fs, directory: &Directory, manifest: &Manifest, to: &Path) -> Result<()> {
     let from = directory.first_manifest();
-    write_manifest(fs, directory, &from, manifest)?;
-    install_manifest(fs, directory, &from)
+    write_manifest(fs, &from, manifest)?;
+    rename_durably(fs, directory, &from, to)
 }
 
 /// Writes the manifest of a directory in which nobody else writes, durable but for its name.
-pub(crate) fn write_manifest(
-    fs: &dyn Fs,
-    directory: &Directory,
-    path: &Path,
-    manifest: &mut Manifest,
-) -> Result<()> {
+pub(crate) fn write_manifest(fs: &dyn Fs, path: &Path, manifest: &Manifest) -> Result<()> {
     // Whatever fails here fails what the manifest is for, after which nobody can write.
-    let poison = Poison::default();
-    manifest.nonce = random_nonce(directory)?;
-    write_file(fs, path, &manifest.encode(), &poison)
+    write_file(fs, path, &manifest.encode(), &Poison::default())
 }
 
 /// Puts a manifest that was written at `path` into its place, durably, with all that it names.
 pub(crate) fn install_manifest(fs: &dyn Fs, directory: &Directory, path: &Path) -> Result<()> {
-    let sync_dir = || sync_dir(fs, directory);
-    sync_dir()?;
-    let manifest = directory.manifest();
-    fs.rename(path, &manifest).map_err(Error::io("rename the new manifest to", &manifest))?;
-    sync_dir()
+    rename_durably(fs, directory, path, &directory.manifest())
+}
+
+fn rename_durably(fs: &dyn Fs, directory: &Directory, from: &Path, to: &Path) -> Result<()> {
+    sync_dir(fs, directory)?;
+    fs.rename(from, to).map_err(Error::io("rename the new manifest to", to))?;
+    sync_dir(fs, directory)
 }
 
 /// Makes all names in the directory durable.
@@ -185,12 +219,14 @@ fn write_file(fs: &dyn Fs, path: &Path, bytes: &[u8], poison: &Poison) -> Result
     poison.attempt(|| file.sync().map_err(Error::io("sync", path)))
 }
 
-fn random_nonce(directory: &Directory) -> Result<u64> {
-    getrandom::u64().map_err(|error| {
+/// Makes a manifest look like none that was before.
+pub(crate) fn renew(manifest: &mut Manifest, directory: &Directory) -> Result<()> {
+    manifest.nonce = getrandom::u64().map_err(|error| {
         Error::io("get random bytes for the manifest of", directory.path())(std::io::Error::other(
             error,
         ))
-    })
+    })?;
+    Ok(())
 }
 
 /// A new store's hash seed.

@@ -29,6 +29,8 @@ pub(crate) enum Name {
     Manifest,
     /// A manifest that was never renamed, of a directory that had none before.
     FirstManifest,
+    /// What was about to be the manifest.
+    NextManifest,
     Lock,
     /// Half-written.
     Temporary,
@@ -54,12 +56,16 @@ impl Name {
         match name {
             MANIFEST => return Name::Manifest,
             "MANIFEST.first" => return Name::FirstManifest,
+            "MANIFEST.tmp" => return Name::NextManifest,
             LOCK => return Name::Lock,
             KEYDIR => return Name::Companion,
             _ => {}
         }
-        if name.ends_with(TEMPORARY) {
-            return Name::Temporary;
+        if let Some(whole) = name.strip_suffix(TEMPORARY) {
+            // What others have half-written is theirs.
+            let whole = Name::parse(OsStr::new(whole));
+            let is_ours = matches!(whole, Name::Data(_) | Name::SetAside);
+            return if is_ours { Name::Temporary } else { Name::Foreign };
         }
         let Some((stem, extension)) = name.rsplit_once('.') else { return Name::Foreign };
         let digits = !stem.is_empty() && stem.bytes().all(|b| b.is_ascii_digit());
@@ -99,11 +105,11 @@ impl Directory {
 
     /// Whether there is anything here that a store is made of.
     pub(crate) fn holds_store(&self, fs: &dyn Fs) -> Result<bool> {
+        let is_part = |name| matches!(name, Name::Manifest | Name::NextManifest | Name::Data(_));
         match fs.list(&self.path) {
-            Ok(names) => Ok(names
-                .iter()
-                .any(|name| matches!(Name::parse(name), Name::Manifest | Name::Data(_)))
-                || self.has_manifest(fs)?),
+            Ok(names) => {
+                Ok(names.iter().any(|name| is_part(Name::parse(name))) || self.has_manifest(fs)?)
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(Error::io("list", &*self.path)(error)),
         }
@@ -157,6 +163,11 @@ impl Directory {
         PathBuf::from(name)
     }
 
+    /// What repair notes of what it did is kept, for a person, as if it were this file.
+    pub(crate) fn repair(&self) -> PathBuf {
+        self.path.join("REPAIR")
+    }
+
     /// Where a file is written before it is renamed to its place.
     pub(crate) fn temporary(path: &Path) -> PathBuf {
         let mut name = path.as_os_str().to_owned();
@@ -185,11 +196,16 @@ mod tests {
         assert_eq!(parse("18446744073709551615.data"), Name::Misspelt);
         assert_eq!(parse("00000001.hint"), Name::Companion);
         assert_eq!(parse("00000001.data.tmp"), Name::Temporary);
+        assert_eq!(parse("MANIFEST.tmp"), Name::NextManifest);
         assert_eq!(parse("00000001.cut"), Name::SetAside);
         assert_eq!(parse("00000001.data.damaged"), Name::SetAside);
         for n in [1, 2] {
             let path = Directory::damaged(Path::new("MANIFEST"), n);
             assert_eq!(Name::parse(path.as_os_str()), Name::SetAside, "{path:?}");
+        }
+        assert_eq!(parse("00000001.data.damaged.tmp"), Name::Temporary);
+        for foreign in ["notes.tmp", "1.data.tmp", ".tmp", "LOCK.tmp", "00000001.data.tmp.tmp"] {
+            assert_eq!(parse(foreign), Name::Foreign, "{foreign}");
         }
         for foreign in ["+0000001.data", "a.data", ".data", "data", "00000001.DATA", "x.hint"] {
             assert_eq!(parse(foreign), Name::Foreign, "{foreign}");

@@ -37,7 +37,8 @@ pub struct Options {
     pub(crate) recovery: Recovery,
     pub(crate) read_mode: ReadMode,
     pub(crate) access: Access,
-    pub(crate) file_mode: u32,
+    /// `None`: the owner alone, or, in a repair, who may read what is there.
+    pub(crate) file_mode: Option<u32>,
     pub(crate) dir_mode: u32,
     pub(crate) read_only: bool,
     pub(crate) ordered: bool,
@@ -55,7 +56,7 @@ impl Default for Options {
             recovery: Recovery::default(),
             read_mode: ReadMode::default(),
             access: Access::default(),
-            file_mode: OWNER_OF_FILE,
+            file_mode: None,
             dir_mode: OWNER_OF_DIR,
             read_only: false,
             ordered: false,
@@ -152,10 +153,15 @@ impl Options {
 
     /// The permissions of the files that are made: data, manifest, lock, and what is set aside. Default:
     /// `0o600`, the owner alone. They hold at least that, and nothing above `0o777`. The umask takes its
-    /// part as ever; files that exist keep what they have; sealing a segment clears its write bits.
+    /// part as ever; files that exist keep what they have; sealing a segment clears its write bits. A repair takes over
+    /// what the manifest has, unless this is called.
     pub fn file_mode(mut self, mode: u32) -> Self {
-        self.file_mode = mode;
+        self.file_mode = Some(mode);
         self
+    }
+
+    pub(crate) fn mode_of_files(&self) -> u32 {
+        self.file_mode.unwrap_or(OWNER_OF_FILE)
     }
 
     /// The permissions of the store's directory where it is made, and of those above it that are made
@@ -190,11 +196,11 @@ impl Options {
             });
         }
         let is_mode = |mode, owner| mode & owner == owner && mode <= MAX_MODE;
-        if !is_mode(self.file_mode, OWNER_OF_FILE) {
+        if !is_mode(self.mode_of_files(), OWNER_OF_FILE) {
             return Err(Error::InvalidOption {
                 option: "file_mode",
                 expected: "permissions with 0o600 (384) in them and nothing above 0o777 (511)",
-                found: self.file_mode.into(),
+                found: self.mode_of_files().into(),
             });
         }
         if !is_mode(self.dir_mode, OWNER_OF_DIR) {

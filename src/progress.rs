@@ -27,12 +27,12 @@ impl<F: FnMut(Progress) -> ControlFlow<()>> Teller<F> {
 
     /// There are more bytes to do.
     pub(crate) fn expect(&mut self, bytes: u64) {
-        self.progress.total += bytes;
+        self.progress.total = self.progress.total.saturating_add(bytes);
     }
 
     /// As many bytes more are done. Fails if whoever is told wants it to stop.
     pub(crate) fn step(&mut self, bytes: u64) -> Result<()> {
-        self.progress.done += bytes;
+        self.progress.done = self.progress.done.saturating_add(bytes);
         match (self.told)(self.progress) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(Error::Stopped),

@@ -1,4 +1,4 @@
-//! Bytes of one file copied to the beginning of another, piece by piece.
+//! Bytes of one file copied to the beginning of another, or compared with another's, piece by piece.
 
 use std::ops::Range;
 use std::path::Path;
@@ -36,4 +36,30 @@ pub(crate) fn copy(
         told(range.end - done)?;
     }
     Ok(())
+}
+
+/// Whether two files, each with its path, hold the same bytes. Skips what is a hole in both.
+pub(crate) fn is_same(
+    (a, a_path): (&dyn File, &Path),
+    (b, b_path): (&dyn File, &Path),
+) -> Result<bool> {
+    let len = a.len().map_err(Error::io("read the length of", a_path))?;
+    if b.len().map_err(Error::io("read the length of", b_path))? != len {
+        return Ok(false);
+    }
+    let mut pieces = [vec![0; PIECE.min(len) as usize], vec![0; PIECE.min(len) as usize]];
+    for part in data(a, 0..len).chain(data(b, 0..len)) {
+        let mut offset = part.start;
+        while offset < part.end {
+            let step = PIECE.min(part.end - offset) as usize;
+            let [from_a, from_b] = pieces.each_mut().map(|piece| &mut piece[..step]);
+            a.read_at(from_a, offset).map_err(Error::io("read", a_path))?;
+            b.read_at(from_b, offset).map_err(Error::io("read", b_path))?;
+            if from_a != from_b {
+                return Ok(false);
+            }
+            offset += step as u64;
+        }
+    }
+    Ok(true)
 }

@@ -22,7 +22,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use copy::copy;
+pub(crate) use copy::{copy, is_same};
 pub(crate) use os::{ALIGNMENT, Chunk, GrowingMap, OsFs, Region, prefetch, prefetch_bytes};
 pub(crate) use view::{FIRST_READ, GrowingView, Reading, View, Whole};
 
@@ -37,6 +37,8 @@ pub(crate) trait Fs: Send + Sync + 'static {
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
     /// Takes the lock at `path`, making the file where it is missing. `None`: somebody holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
+    /// As [`Fs::lock`], of a file that has to be there, be it to be read only.
+    fn lock_existing(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
     /// A new, empty file to write and map. Fails if the name is taken.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// An existing file, to read and map.

@@ -68,6 +68,9 @@ pub(crate) fn prefetch_bytes(bytes: &[u8]) {
 /// at an address that is one too, so that what is aligned in the file is aligned in memory.
 pub(crate) const ALIGNMENT: usize = 128;
 
+/// The permissions that are a matter of reading and writing.
+const READ_AND_WRITE: u32 = 0o666;
+
 /// The least that the system reads into memory, or a part of it.
 const PAGE: usize = 4096;
 
@@ -382,7 +385,21 @@ pub(crate) struct OsFs {
 
 impl OsFs {
     pub(crate) fn new(options: &Options) -> Self {
-        OsFs { file_mode: options.file_mode, dir_mode: options.dir_mode }
+        OsFs { file_mode: options.mode_of_files(), dir_mode: options.dir_mode }
+    }
+
+    /// As [`OsFs::new`], but where the options name no mode, whoever may read and write the first of these files that is
+    /// there may do so with new ones.
+    pub(crate) fn as_found(options: &Options, paths: &[PathBuf]) -> Self {
+        let found = paths.iter().find_map(|path| file::open(path).ok()?.metadata().ok());
+        let fs = OsFs::new(options);
+        match (options.file_mode, found) {
+            (None, Some(found)) => {
+                let mode = found.permissions().mode() & READ_AND_WRITE;
+                OsFs { file_mode: fs.file_mode | mode, ..fs }
+            }
+            _ => fs,
+        }
     }
 }
 
@@ -412,12 +429,11 @@ impl Fs for OsFs {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
-        let file = file::open_or_create(path, self.file_mode)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(OsLock { file }))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        OsLock::take(file::open_or_create(path, self.file_mode)?)
+    }
+
+    fn lock_existing(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        OsLock::take(file::open_to_lock(path)?)
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -451,6 +467,16 @@ impl Fs for OsFs {
 
 struct OsLock {
     file: fs::File,
+}
+
+impl OsLock {
+    fn take(file: fs::File) -> io::Result<Option<Box<dyn Lock>>> {
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(OsLock { file }))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
 }
 
 impl Lock for OsLock {}

@@ -11,6 +11,8 @@ use crate::manifest::Manifest;
 #[derive(Default)]
 pub(crate) struct Files {
     pub(crate) has_manifest: bool,
+    /// What was about to be the manifest, or half of it.
+    pub(crate) has_next_manifest: bool,
     /// Ascending.
     pub(crate) data: Vec<SegmentId>,
     /// The highest id in any name of the store's.
@@ -39,7 +41,8 @@ impl Files {
                 Name::Manifest => files.has_manifest = true,
                 Name::Data(id) => files.data.push(id),
                 Name::FirstManifest => files.temporary.push(path),
-                Name::Temporary => {
+                Name::NextManifest | Name::Temporary => {
+                    files.has_next_manifest |= meaning == Name::NextManifest;
                     files.witness = Some(path.clone());
                     files.temporary.push(path);
                 }
@@ -65,13 +68,16 @@ impl Files {
         self.highest.map_or(Some(SegmentId::FIRST), |highest| highest.checked_add(1))
     }
 
-    /// Refuses data files whose manifest is lost: nobody can tell which of them are current.
+    /// Refuses data files whose manifest is lost, for nobody can tell which of them are current; and, with or without
+    /// them, what is left of a backup or a repair that was interrupted.
     pub(crate) fn check_bare(&self, directory: &Directory) -> Result<()> {
         match &self.witness {
-            Some(witness) if !self.data.is_empty() => Err(Error::MissingManifest {
-                dir: directory.path().to_path_buf(),
-                witness: witness.clone(),
-            }),
+            Some(witness) if !self.data.is_empty() || self.has_next_manifest => {
+                Err(Error::MissingManifest {
+                    dir: directory.path().to_path_buf(),
+                    witness: witness.clone(),
+                })
+            }
             _ => Ok(()),
         }
     }

@@ -33,8 +33,7 @@ use crate::segment::scan::{self, Ending, Rules, Summary};
 use crate::segment::{Segment, open_listed};
 pub(crate) use files::Files;
 pub(crate) use sealed::{Walked, walk_sealed};
-use tail::Tail;
-pub(crate) use tail::seal_copy;
+pub(crate) use tail::{Tail, seal_copy};
 
 pub(crate) struct Recovered {
     pub(crate) commits: Commits,
@@ -51,7 +50,6 @@ pub(crate) fn recover(
 ) -> Result<Recovered> {
     let files = Files::list(&**fs, directory)?;
     if !files.has_manifest {
-        files.check_bare(directory)?;
         return adopt(fs, directory, &files, options, hash_mask);
     }
     let manifest = read_manifest(&**fs, directory.manifest())?;
@@ -61,7 +59,11 @@ pub(crate) fn recover(
     // Everything listed has been found. What is left over goes before anything is written, which
     // may need its space; oldest first, so that nothing stands without what supersedes it.
     // The manifest that made orphans of them may have been renamed and be durable no more than they.
-    let orphans = files.orphans(&manifest);
+    let orphans = match recovering.report.damage.is_empty() {
+        true => files.orphans(&manifest),
+        // They may be all that is left of what is bad in the files that supersede them.
+        false => Vec::new(),
+    };
     if !orphans.is_empty() {
         commit::sync_dir(&**fs, directory)?;
     }
@@ -72,15 +74,15 @@ pub(crate) fn recover(
     Ok(Recovered { commits, index: recovering.index, report: recovering.report })
 }
 
-/// Makes a store of all data files that the directory holds, in the order of their ids, whatever became
-/// of its manifest. An empty directory becomes a new store.
-pub(crate) fn adopt(
+/// Makes a store of bare data files, or a new one of an empty directory.
+fn adopt(
     fs: &Arc<dyn Fs>,
     directory: &Directory,
     files: &Files,
     options: &Options,
     hash_mask: u64,
 ) -> Result<Recovered> {
+    files.check_bare(directory)?;
     let manifest = new_manifest(files, directory)?;
     let mut recovering = Recovering::new(&**fs, directory, options, hash_mask, &manifest);
     let manifest = recovering.adopt(manifest, &files.data)?;
@@ -116,18 +118,19 @@ pub(crate) fn new_manifest(files: &Files, directory: &Directory) -> Result<Manif
     Ok(Manifest { seed, nonce: 0, next_file_id, sealed: Vec::new(), tail: Vec::new() })
 }
 
-struct Recovering<'a> {
+/// A directory on the way to a store.
+pub(crate) struct Recovering<'a> {
     fs: &'a dyn Fs,
     directory: &'a Directory,
     strict: bool,
     segment_size: u64,
     reading: Reading,
-    index: Index,
-    report: RecoveryReport,
+    pub(crate) index: Index,
+    pub(crate) report: RecoveryReport,
 }
 
 impl<'a> Recovering<'a> {
-    fn new(
+    pub(crate) fn new(
         fs: &'a dyn Fs,
         directory: &'a Directory,
         options: &Options,
@@ -155,16 +158,12 @@ impl Recovering<'_> {
             let path = self.directory.data(id);
             let file = open_listed(self.fs, &path)?;
             let mut len = file.len().map_err(Error::io("read the length of", &*path))?;
-            // The manifest may name only what is durable, and nobody knows who wrote this.
-            file.sync().map_err(Error::io("sync", &*path))?;
             if Some(&id) == data.last() {
                 len = self.cut_adopted(id, &path, &file, len)?;
             }
             let segment = Arc::new(Segment::open(self.fs, &path, id, len, self.reading)?);
             let summary = self.index_segment(&segment)?;
-            if let Err(error) = file.make_read_only() {
-                tracing::warn!(path = %path.display(), %error, "cannot clear the write bits");
-            }
+            take_over(&*file, &path)?;
             manifest.sealed.push(SealedEntry {
                 id,
                 len,
@@ -196,7 +195,7 @@ impl Recovering<'_> {
     }
 
     /// Scans the sealed segments into the key directory, oldest first.
-    fn index_listed(&mut self, sealed: &[SealedEntry]) -> Result<()> {
+    pub(crate) fn index_listed(&mut self, sealed: &[SealedEntry]) -> Result<()> {
         // All are found in order before the first is read.
         let segments = sealed.iter().map(|entry| {
             let path = self.directory.data(entry.id);
@@ -269,7 +268,7 @@ impl Recovering<'_> {
     }
 
     /// Removes a file that does not count. Failing to is no error: it is tried again at each opening.
-    fn remove(&mut self, path: &Path) {
+    pub(crate) fn remove(&mut self, path: &Path) {
         match self.fs.remove(path) {
             Ok(()) => self.report.removed.push(path.to_path_buf()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -282,4 +281,13 @@ impl Recovering<'_> {
     fn too_many_segments(&self) -> Error {
         self.directory.too_many_segments()
     }
+}
+
+/// Makes a data file one of a store's, for the manifest may name only what is durable, and nobody knows who wrote this.
+pub(crate) fn take_over(file: &dyn File, path: &Path) -> Result<()> {
+    file.sync().map_err(Error::io("sync", path))?;
+    if let Err(error) = file.make_read_only() {
+        tracing::warn!(path = %path.display(), %error, "cannot clear the write bits");
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! What an opening has to report.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::error::Damage;
@@ -49,6 +50,14 @@ pub struct Cut {
     pub bytes: u64,
     /// Where they are now.
     pub set_aside: PathBuf,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cut { path, offset, bytes, set_aside } = self;
+        let (path, set_aside) = (path.display(), set_aside.display());
+        write!(f, "{path}: the log ends at offset {offset}, {bytes} bytes are in {set_aside}")
+    }
 }
 
 /// A bad record in a sealed segment.

@@ -22,7 +22,7 @@ use crate::segment::scan::{self, Ending, Found, Rules, Summary};
 use crate::segment::{Active, Segment, corrupt, open_listed};
 
 /// The tail's files, oldest first.
-pub(super) struct Tail {
+pub(crate) struct Tail {
     files: Vec<TailFile>,
     /// How far each file is good.
     ends: Vec<Summary>,
@@ -38,7 +38,7 @@ struct TailFile {
 impl Tail {
     /// Finds every file of the tail. Refuses one that a newer version wrote, before anything is
     /// changed.
-    pub(super) fn open(recovering: &Recovering<'_>, ids: &[SegmentId]) -> Result<Self> {
+    pub(crate) fn open(recovering: &Recovering<'_>, ids: &[SegmentId]) -> Result<Self> {
         let open = |&id| {
             let path = recovering.directory.data(id);
             let file = open_listed(recovering.fs, &path)?;
@@ -57,7 +57,7 @@ impl Tail {
         Ok(tail)
     }
 
-    fn ids(&self) -> Vec<SegmentId> {
+    pub(crate) fn ids(&self) -> Vec<SegmentId> {
         self.files.iter().map(|file| file.id).collect()
     }
 
@@ -96,7 +96,6 @@ impl Recovering<'_> {
     /// Seals the log, in a copy, and removes its files.
     pub(super) fn settle_tail(&mut self, commits: &Commits, tail: &Tail) -> Result<()> {
         let Some(last) = tail.files.last() else { return Ok(()) };
-        self.report.unclean = true;
         let above_tail = last.id.checked_add(1).ok_or_else(|| self.too_many_segments())?;
         let mut copy_id = above_tail;
         commits.commit(|manifest| {
@@ -110,13 +109,7 @@ impl Recovering<'_> {
             0..TAKE_UP_BELOW => self.index.small_newest(self.segment_size),
             _ => None,
         };
-        let temporary = self.directory.data_temporary(copy_id);
-        let mut copy = Active::create_unread(self.fs, &temporary, copy_id, self.reading)?;
-        if let Some((slot, segment)) = &small {
-            self.copy_small(*slot, segment, tail, &mut copy)?;
-        }
-        self.copy_tail(tail, &mut copy)?;
-        let copy = seal_copy(self.fs, self.directory, self.reading, copy)?;
+        let copy = self.copy_log(tail, small.as_ref(), copy_id)?;
         let small_id = small.as_ref().map(|(_, segment)| segment.id());
         commits.commit(|manifest| {
             manifest.sealed.retain(|entry| Some(entry.id) != small_id);
@@ -125,14 +118,35 @@ impl Recovering<'_> {
             Ok(())
         })?;
 
-        if let Some((_, copy)) = copy {
-            self.index_segment(&Arc::new(copy))?;
-        }
+        self.index_copy(copy)?;
         // Every entry has moved to the copy.
         small.iter().for_each(|(slot, _)| self.index.segments.retire(*slot));
         let gone = small_id.into_iter().chain(tail.ids()).map(|id| self.directory.data(id));
         gone.collect::<Vec<_>>().iter().for_each(|path| self.remove(path));
         Ok(())
+    }
+
+    /// Copies the log, and what counts in a small segment before it, into one with this id, durably; `None` if
+    /// nothing does. Its id is reserved; no manifest lists it yet.
+    pub(crate) fn copy_log(
+        &mut self,
+        tail: &Tail,
+        small: Option<&(SegmentSlot, Arc<Segment>)>,
+        id: SegmentId,
+    ) -> Result<Option<(SealedEntry, Segment)>> {
+        self.report.unclean = true;
+        let temporary = self.directory.data_temporary(id);
+        let mut copy = Active::create_unread(self.fs, &temporary, id, self.reading)?;
+        if let Some((slot, segment)) = small {
+            self.copy_small(*slot, segment, tail, &mut copy)?;
+        }
+        self.copy_tail(tail, &mut copy)?;
+        seal_copy(self.fs, self.directory, self.reading, copy)
+    }
+
+    /// Lets the entries of what was copied name the copy.
+    pub(crate) fn index_copy(&mut self, copy: Option<(SealedEntry, Segment)>) -> Result<()> {
+        copy.map_or(Ok(()), |(_, copy)| self.index_segment(&Arc::new(copy)).map(drop))
     }
 
     /// Copies what counts in a small segment, but for keys of which the tail has newer records.

@@ -6,24 +6,25 @@ use std::path::PathBuf;
 use crate::recover::RecoveryReport;
 use crate::verify::Fault;
 
-/// What [`crate::repair()`] did.
+/// What [`crate::repair()`] did. If there was damage, its text is also in the directory, as `REPAIR.damaged`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RepairReport {
     /// The damage that was there. Empty: nothing was done.
     pub damage: Vec<Fault>,
-    /// The manifest was written anew from what the data files hold.
+    /// The manifest was lost, damaged, or untrue, and was made anew.
     pub manifest_rebuilt: bool,
-    /// What opening the directory found then, and put right as any opening does.
+    /// What indexing the directory found, and what was put right as any opening does.
     pub recovery: RecoveryReport,
     /// Records that were copied out of damaged files.
     pub salvaged_records: u64,
     /// Keys whose newest record could not be saved, in the order of the log.
     pub lost: Vec<LostRecord>,
-    /// What of the damage may have cost records of which nobody knows the keys: unreadable ranges, files that are
-    /// missing, cut short, or not those that were listed. Older values of such keys may show, deleted ones too.
+    /// What may have cost records of which nobody knows the keys: unreadable ranges, files that are
+    /// missing, cut short, or not those that were listed; where the manifest was lost, also the torn end of the last
+    /// file. Older values of such keys may show, deleted ones too.
     pub gone: Vec<Fault>,
-    /// Where the damaged files are now. The store has no more use for them.
+    /// Where the damaged files are now, and those that no manifest listed. The store has no more use for them.
     pub set_aside: Vec<PathBuf>,
 }
 
@@ -47,6 +48,9 @@ impl fmt::Display for RepairReport {
             (_, false) => "repaired, with losses",
         };
         write!(f, "{verdict}: {} records salvaged", self.salvaged_records)?;
+        if self.manifest_rebuilt {
+            f.write_str("\nthe manifest was made anew")?;
+        }
         self.lost.iter().try_for_each(|lost| write!(f, "\n{lost}"))?;
         self.gone.iter().try_for_each(|fault| write!(f, "\nlost with it: {fault}"))
     }

@@ -11,6 +11,7 @@ use crate::fs::sim::Op;
 use crate::options::ReadMode;
 use crate::progress::Progress;
 use crate::record::{BatchPart, Record};
+use crate::store::Store;
 use crate::verify::{Fault, VerifyReport, verify_on};
 
 pub(super) fn go_on(_: Progress) -> ControlFlow<()> {
@@ -113,7 +114,9 @@ fn a_listed_file_that_is_missing_or_short_or_another_is_damage() {
     assert!(verify(&machine).is_clean());
 
     machine.fs.remove_file(&path);
-    assert_eq!(faults(&verify(&machine)), [(name.clone(), 0, Damage::Missing)]);
+    let report = verify(&machine);
+    assert_eq!(faults(&report), [(name.clone(), 0, Damage::Missing)]);
+    assert_eq!(report.segments, machine.data().len(), "it was not looked through");
 
     // Sound records, and not those that were there.
     let pad = vec![b'#'; bytes.len() - 25];
@@ -289,6 +292,38 @@ fn a_store_that_is_open_is_refused_and_a_lock_that_cannot_be_taken_is_done_witho
     });
     assert!(report.unwrap().is_clean());
     assert_eq!(value(&machine.open().unwrap(), "key").as_deref(), Some("value"));
+}
+
+#[test]
+fn without_the_lock_the_log_is_not_mapped() {
+    let mut machine = Machine::new(4096);
+    machine.options = machine.options.read_mode(ReadMode::Mapped);
+    let killed = |store: Store| {
+        let killed = machine.kill();
+        drop(store);
+        killed
+    };
+    let store = machine.open().unwrap();
+    store.put("key", "value").unwrap();
+    let unclosed = killed(store);
+    let bare = Machine::new(4096);
+    bare.write_records("00000001.data", &[Record::plain(1, b"key", b"value")]);
+    for mut machine in [unclosed, bare] {
+        machine.options = machine.options.read_mode(ReadMode::Mapped);
+        let map_fails = |machine: &Machine| {
+            machine.fs.fail_next(Op::Map, "00000001.data", ErrorKind::Other);
+            let report = try_verify(machine);
+            machine.fs.disarm();
+            report.is_err()
+        };
+        let lock = Machine::path("LOCK");
+        machine.fs.write(&lock, b"");
+        assert!(map_fails(&machine), "nobody else writes to it");
+        machine.fs.fail_next(Op::Lock, "LOCK", ErrorKind::PermissionDenied);
+        assert!(!map_fails(&machine));
+        machine.fs.remove_file(&lock);
+        assert!(!map_fails(&machine));
+    }
 }
 
 #[test]

@@ -33,8 +33,8 @@ use segments::Job;
 /// that was not closed, leftovers of something interrupted) is in the report too, and no damage.
 ///
 /// Nothing in the directory is changed; it may be read-only. Nobody may have the store open for
-/// writing: where there is a lock file that can be locked, that is made sure of; of a read-only
-/// directory, or one that has no lock file because it was copied without, the caller has to.
+/// writing: where there is a lock file that may be read, that is made sure of; of a directory that has none, because it was
+/// copied without, the caller has to. What somebody writes meanwhile all the same may be called damage.
 ///
 /// The files are mapped, so what this takes of memory the system may take back. Bytes that
 /// cannot be read are damage, and no bus error, where the system is Linux 5.14 or newer, unless the disk
@@ -57,8 +57,24 @@ pub fn verify(
     dir: impl AsRef<Path>,
     told: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<VerifyReport> {
-    let options = Options::new();
-    verify_on(&OsFs::new(&options), dir.as_ref(), Reading::new(&options), told)
+    Options::new().verify_store(dir, told)
+}
+
+impl Options {
+    /// As [`crate::verify()`], reading by [`Options::read_mode`]: under [`crate::ReadMode::Copy`] there is no bus error
+    /// whatever becomes of the files, for memory for a whole file at a time for each processor. The other options play
+    /// no part.
+    ///
+    /// # Errors
+    /// Those of [`crate::verify()`], and [`Error::InvalidOption`].
+    pub fn verify_store(
+        &self,
+        dir: impl AsRef<Path>,
+        told: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<VerifyReport> {
+        self.check()?;
+        verify_on(&OsFs::new(self), dir.as_ref(), Reading::new(self), told)
+    }
 }
 
 pub(crate) fn verify_on(
@@ -68,21 +84,22 @@ pub(crate) fn verify_on(
     told: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<VerifyReport> {
     let directory = Directory::new(dir);
-    let _lock = lock_if_possible(fs, &directory)?;
-    Ok(examine(fs, &directory, reading, &mut Teller::new(told))?.report)
+    let lock = lock_if_possible(fs, &directory)?;
+    // Without it somebody may be writing, and cut zeros off the log.
+    let of_log = if lock.is_some() { reading } else { reading.by_copying() };
+    Ok(examine(fs, &directory, (reading, of_log), &mut Teller::new(told))?.report)
 }
 
 /// A lock file that is not there is not made: that would change the directory.
 fn lock_if_possible(fs: &dyn Fs, directory: &Directory) -> Result<Option<Box<dyn Lock>>> {
     let path = directory.lock();
-    if fs.open(&path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-        return Ok(None);
-    }
-    match fs.lock(&path) {
+    match fs.lock_existing(&path) {
         Ok(Some(lock)) => Ok(Some(lock)),
         Ok(None) => Err(Error::Locked { path }),
         Err(error) => match error.kind() {
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Ok(None),
+            ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                Ok(None)
+            }
             _ => Err(Error::io("lock", path)(error)),
         },
     }
@@ -91,18 +108,21 @@ fn lock_if_possible(fs: &dyn Fs, directory: &Directory) -> Result<Option<Box<dyn
 /// A directory that was looked through.
 pub(crate) struct Examined {
     pub(crate) files: Files,
-    /// `None` if it is not there, or damaged.
+    /// The manifest, or what was about to be it; `None` if neither is there and sound.
     pub(crate) manifest: Option<Manifest>,
+    /// The manifest itself is not there, or damaged.
+    pub(crate) has_lost_manifest: bool,
     /// The data files that count, in the order of the log.
     pub(crate) checked: Vec<Checked>,
     pub(crate) report: VerifyReport,
 }
 
-/// Looks through a directory that nobody writes to meanwhile.
+/// Looks through a directory that nobody writes to meanwhile: sealed files read by the first of the two ways, the log by the
+/// second.
 pub(crate) fn examine(
     fs: &dyn Fs,
     directory: &Directory,
-    reading: Reading,
+    reading: (Reading, Reading),
     teller: &mut Teller<impl FnMut(Progress) -> ControlFlow<()>>,
 ) -> Result<Examined> {
     if !directory.holds_store(fs)? {
@@ -110,18 +130,22 @@ pub(crate) fn examine(
     }
     let files = Files::list(fs, directory)?;
     let mut report = VerifyReport::default();
-    let manifest = read_manifest(fs, directory, &files, &mut report)?;
+    let mut manifest = read_manifest(fs, directory, &files, &mut report)?;
+    let has_lost_manifest = !report.damage.is_empty();
+    if has_lost_manifest && files.has_next_manifest {
+        manifest = read_next_manifest(fs, directory)?;
+    }
     let jobs = match &manifest {
-        Some(manifest) => listed_jobs(fs, directory, &files, manifest)?,
-        None => bare_jobs(fs, directory, &files)?,
+        Some(manifest) => listed_jobs(fs, directory, &files, manifest, reading)?,
+        None => bare_jobs(fs, directory, &files, reading)?,
     };
     teller.expect(segments::total(&jobs));
-    let checked = segments::check_all(fs, &jobs, reading, teller)?;
+    let checked = segments::check_all(fs, &jobs, teller)?;
 
     let mut ended = false;
     for file in &checked {
-        report.segments += 1;
-        report.bytes += file.len;
+        report.segments += usize::from(file.unlike != Some(Damage::Missing));
+        report.bytes = report.bytes.saturating_add(file.len);
         report.records += file.summary.map_or(0, |summary| summary.records);
         report.unapplied_batch_records += file.unapplied;
         report.damage.extend(file.faults());
@@ -129,12 +153,15 @@ pub(crate) fn examine(
     }
     report.leftovers.clone_from(&files.temporary);
     if let Some(manifest) = &manifest {
+        report
+            .leftovers
+            .retain(|path| !has_lost_manifest || *path != directory.manifest_temporary());
         let orphans = files.orphans(manifest).into_iter();
         report.leftovers.extend(orphans.map(|id| directory.data(id).to_path_buf()));
     }
     report.set_aside.clone_from(&files.set_aside);
     report.foreign.clone_from(&files.foreign);
-    Ok(Examined { files, manifest, checked, report })
+    Ok(Examined { files, manifest, has_lost_manifest, checked, report })
 }
 
 fn read_manifest(
@@ -163,26 +190,48 @@ fn read_manifest(
     }
 }
 
+/// What was about to be the manifest where there is none: a backup or a repair that was interrupted leaves it, or a commit.
+/// What it lists had been written, or was about to be.
+fn read_next_manifest(fs: &dyn Fs, directory: &Directory) -> Result<Option<Manifest>> {
+    match recover::read_manifest(fs, directory.manifest_temporary()) {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(Error::Inconsistent { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The files that the manifest lists, and the log behind them.
 fn listed_jobs(
     fs: &dyn Fs,
     directory: &Directory,
     files: &Files,
     manifest: &Manifest,
+    (of_sealed, of_log): (Reading, Reading),
 ) -> Result<Vec<Job>> {
-    let sealed = manifest.sealed.iter().map(|entry| (entry.id, Rules::Sealed, Some(*entry)));
-    let tail = files.tail(manifest).into_iter().map(|id| (id, Rules::Tail, None));
-    let all = sealed.chain(tail);
-    all.map(|(id, rules, listed)| Job::new(fs, directory.data(id), rules, listed)).collect()
+    let sealed = manifest.sealed.iter().map(|entry| {
+        Job::new(fs, directory.data(entry.id), Rules::Sealed, of_sealed, Some(*entry))
+    });
+    let tail = files.tail(manifest).into_iter();
+    let tail = tail.map(|id| Job::new(fs, directory.data(id), Rules::Tail, of_log, None));
+    sealed.chain(tail).collect()
 }
 
 /// All data files, as an adoption reads them.
-fn bare_jobs(fs: &dyn Fs, directory: &Directory, files: &Files) -> Result<Vec<Job>> {
-    let rules = |id| match files.data.last() == Some(id) {
-        true => Rules::AdoptedLast,
-        false => Rules::Sealed,
+fn bare_jobs(
+    fs: &dyn Fs,
+    directory: &Directory,
+    files: &Files,
+    (of_sealed, of_log): (Reading, Reading),
+) -> Result<Vec<Job>> {
+    let how = |id| match files.data.last() == Some(id) {
+        true => (Rules::AdoptedLast, of_log),
+        false => (Rules::Sealed, of_sealed),
     };
-    files.data.iter().map(|id| Job::new(fs, directory.data(*id), rules(id), None)).collect()
+    let job = |id| {
+        let (rules, reading) = how(id);
+        Job::new(fs, directory.data(*id), rules, reading, None)
+    };
+    files.data.iter().map(job).collect()
 }
 
 /// What stands behind the log's last good record. Of the tail, whatever follows the first file that

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc;
 use std::thread;
 
 use super::report::Fault;
@@ -23,6 +23,7 @@ use crate::segment::scan::{self, Found, Rules, Summary};
 pub(super) struct Job {
     path: Arc<Path>,
     rules: Rules,
+    reading: Reading,
     /// What the manifest says of it.
     listed: Option<SealedEntry>,
     /// What of it counts; `None` if it is not there.
@@ -53,6 +54,7 @@ impl Job {
         fs: &dyn Fs,
         path: Arc<Path>,
         rules: Rules,
+        reading: Reading,
         listed: Option<SealedEntry>,
     ) -> Result<Self> {
         let found = match open(fs, &path)? {
@@ -66,7 +68,7 @@ impl Job {
             }
             (Some(_), Some(SealedEntry { len, .. })) | (Some(len), None) => (Some(len), None),
         };
-        Ok(Job { path, rules, listed, len, short })
+        Ok(Job { path, rules, reading, listed, len, short })
     }
 
     fn len(&self) -> u64 {
@@ -113,32 +115,40 @@ enum Message {
     Checked(usize, Result<Checked>),
 }
 
-/// Looks through all files, as many at a time as the machine has processors. The answers come in the order
-/// of the jobs.
+/// Looks through all files, as many at a time as the machine has processors, and threads to spare. The answers come in
+/// the order of the jobs.
 pub(super) fn check_all(
     fs: &dyn Fs,
     jobs: &[Job],
-    reading: Reading,
     teller: &mut Teller<impl FnMut(Progress) -> ControlFlow<()>>,
 ) -> Result<Vec<Checked>> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(jobs.len());
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let mut answers: Vec<_> = jobs.iter().map(|_| None).collect();
+    let mut hear = |message| match message {
+        Message::Read(bytes) => teller.step(bytes),
+        Message::Checked(job, checked) => {
+            answers[job] = Some(checked?);
+            Ok(())
+        }
+    };
     let told = thread::scope(|scope| {
         let (sender, messages) = mpsc::channel();
         let start = |_| {
             let (sender, next, stop) = (sender.clone(), &next, &stop);
-            scope.spawn(move || work(fs, jobs, reading, next, stop, &sender))
+            // Who no longer listens has set `stop`.
+            let tell = move |message| drop(sender.send(message));
+            thread::Builder::new().spawn_scoped(scope, move || work(fs, jobs, next, stop, tell))
         };
-        let threads: Vec<_> = (0..threads).map(start).collect();
+        let threads: Vec<_> = (0..threads).map_while(|n| start(n).ok()).collect();
         drop(sender);
-        let told = messages.into_iter().try_for_each(|message| match message {
-            Message::Read(bytes) => teller.step(bytes),
-            Message::Checked(job, checked) => {
-                answers[job] = Some(checked?);
-                Ok(())
-            }
-        });
+        let mut told = messages.into_iter().try_for_each(&mut hear);
+        if threads.is_empty() {
+            work(fs, jobs, &next, &stop, |message| {
+                told = hear(message);
+                stop.store(told.is_err(), Ordering::Relaxed);
+            });
+        }
         stop.store(true, Ordering::Relaxed);
         // A scope waits for their work alone, and who looks for leaks then takes what they still hold for one.
         for thread in threads {
@@ -154,34 +164,23 @@ pub(super) fn check_all(
 fn work(
     fs: &dyn Fs,
     jobs: &[Job],
-    reading: Reading,
     next: &AtomicUsize,
     stop: &AtomicBool,
-    sender: &Sender<Message>,
+    mut tell: impl FnMut(Message),
 ) {
-    loop {
+    while !stop.load(Ordering::Relaxed) {
         let at = next.fetch_add(1, Ordering::Relaxed);
         let Some(job) = jobs.get(at) else { return };
-        let checked = check(fs, job, reading, |bytes| {
-            // Who no longer listens has set `stop`.
-            let _ = sender.send(Message::Read(bytes));
-            match stop.load(Ordering::Relaxed) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        });
-        if stop.load(Ordering::Relaxed) || sender.send(Message::Checked(at, checked)).is_err() {
+        let checked = check(fs, job, stop, |bytes| tell(Message::Read(bytes)));
+        if stop.load(Ordering::Relaxed) {
             return;
         }
+        tell(Message::Checked(at, checked));
     }
 }
 
-fn check(
-    fs: &dyn Fs,
-    job: &Job,
-    reading: Reading,
-    told: impl FnMut(u64) -> ControlFlow<()>,
-) -> Result<Checked> {
+/// Looks through a file. If somebody stops it, the answer says nothing.
+fn check(fs: &dyn Fs, job: &Job, stop: &AtomicBool, mut told: impl FnMut(u64)) -> Result<Checked> {
     let mut checked = Checked {
         path: Arc::clone(&job.path),
         rules: job.rules,
@@ -198,16 +197,22 @@ fn check(
         checked.unlike = Some(Damage::Missing);
         return Ok(checked);
     };
-    let view = View::open(&file, &job.path, job.len(), reading)?;
-    match read(&view, &*file, job.len(), told) {
+    let view = View::open(&file, &job.path, job.len(), job.reading)?;
+    let read = read(&view, &*file, job.len(), |bytes| {
+        told(bytes);
+        match stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    match read {
         Ok(ControlFlow::Continue(())) => {}
-        // Nobody asks for the answer any more.
-        Ok(ControlFlow::Break(())) => return Ok(checked),
+        Ok(ControlFlow::Break(())) => return Err(Error::Stopped),
         Err((offset, error)) => return checked.unread(offset, error),
     }
     let bytes = match job.rules {
         Rules::Sealed => view.whole(),
-        Rules::AdoptedLast | Rules::Tail => Whole::open(&file, &job.path, job.len(), reading),
+        Rules::AdoptedLast | Rules::Tail => Whole::open(&file, &job.path, job.len(), job.reading),
     };
     let bytes = match bytes {
         Ok(bytes) => bytes,
@@ -221,7 +226,7 @@ fn check(
             }
             Found::Unapplied { .. } => checked.unapplied += 1,
         }
-        Ok::<_, Error>(())
+        if stop.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
     })?;
     checked.summary = Some(summary);
     if let (Some(listed), true, None) = (job.listed, checked.bad.is_empty(), checked.unlike) {
@@ -253,5 +258,5 @@ fn read(
 
 /// The bytes of all jobs.
 pub(super) fn total(jobs: &[Job]) -> u64 {
-    jobs.iter().map(Job::len).sum()
+    jobs.iter().fold(0, |total, job| total.saturating_add(job.len()))
 }

@@ -72,6 +72,22 @@ fn verify_names_the_damage_and_exits_with_1() {
 }
 
 #[test]
+fn where_no_thread_can_be_had_verify_and_repair_do_without() {
+    let dir = three_big_values();
+    let path = &data_files(dir.path())[1];
+    flip(path, BIG / 2);
+    // No thread with so large a stack can be had.
+    let without_threads = |command: &str| {
+        let mut kv = crate::kv::command(dir.path(), &[command]);
+        kv.env("RUST_MIN_STACK", (1u64 << 60).to_string()).output().unwrap()
+    };
+    let lines = damaged(&without_threads("verify"));
+    assert!(lines[1] == "records 3" && lines.iter().any(|line| line.starts_with("damage ")));
+    damaged_with_warnings(&without_threads("repair"));
+    assert!(ok_text(dir.path(), &["verify"]).starts_with("segments 2\nrecords 2\n"));
+}
+
+#[test]
 fn verify_refuses_a_store_that_is_open() {
     let dir = tempdir().unwrap();
     let store = open(dir.path()).unwrap();
@@ -106,10 +122,14 @@ fn backup_makes_a_store_and_says_what_it_took() {
     assert!(line.contains("holds no backup of this store"), "{line}");
 }
 
+/// What a repair says that has nothing to do.
+const CLEAN: &str =
+    "faults 0\nsalvaged_records 0\nmanifest_rebuilt false\nunapplied_batch_records 0\n";
+
 #[test]
 fn repair_leaves_a_sound_store_alone_and_says_so() {
     let dir = three_big_values();
-    assert_eq!(ok_text(dir.path(), &["repair"]), "faults 0\nsalvaged_records 0\n");
+    assert_eq!(ok_text(dir.path(), &["repair"]), CLEAN);
     assert_eq!(data_files(dir.path()).len(), 3);
 }
 
@@ -127,16 +147,17 @@ fn repair_says_what_it_saved_and_exits_with_1_if_that_is_not_all() {
     flip(&path, BIG / 2);
     let lines = damaged_with_warnings(&kv(dir.path(), &["repair"]));
     assert_eq!(lines[..2], ["faults 1", "salvaged_records 1"]);
-    assert!(lines[2].starts_with("damage ") && lines[2].contains(path.to_str().unwrap()));
+    let lines = &lines[4..];
+    assert!(lines[0].starts_with("damage ") && lines[0].contains(path.to_str().unwrap()));
     let stale = "offset 0: key \"a\" has an older value now";
-    assert!(lines[3].starts_with("stale ") && lines[3].ends_with(stale), "{lines:?}");
-    assert_eq!(lines[4], format!("set_aside {}.damaged", path.display()));
-    assert_eq!(lines.len(), 5);
+    assert!(lines[1].starts_with("stale ") && lines[1].ends_with(stale), "{lines:?}");
+    assert_eq!(lines[2], format!("set_aside {}.damaged", path.display()));
+    assert_eq!(lines.len(), 3);
     assert!(ok(dir.path(), &["get", "a"]) == vec![0; BIG]);
     assert!(ok(dir.path(), &["get", "d"]) == vec![8; BIG]);
     let text = ok_text(dir.path(), &["verify"]);
     assert!(text.contains("\nset_aside "), "{text}");
-    assert_eq!(ok_text(dir.path(), &["repair"]), "faults 0\nsalvaged_records 0\n");
+    assert_eq!(ok_text(dir.path(), &["repair"]), CLEAN);
 }
 
 #[test]
@@ -144,8 +165,13 @@ fn repair_of_a_lost_manifest_saves_everything_and_exits_with_0() {
     let dir = three_big_values();
     fs::write(dir.path().join("MANIFEST"), "not what it was").unwrap();
     assert!(failed(&kv(dir.path(), &["get", "a"])).contains("MANIFEST"));
+    fs::write(dir.path().join("00000009.data.tmp"), "half-written").unwrap();
     let output = kv(dir.path(), &["repair"]);
     assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("\nmanifest_rebuilt true\n"), "{text}");
+    let leftover = text.lines().find_map(|line| line.strip_prefix("removed ")).unwrap();
+    assert!(leftover.ends_with("00000009.data.tmp"), "{text}");
     for (n, key) in ["a", "b", "c"].into_iter().enumerate() {
         assert!(ok(dir.path(), &["get", key]) == vec![n as u8; BIG]);
     }

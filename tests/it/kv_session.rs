@@ -153,7 +153,7 @@ $ kv --json compact | tr -d 0-9
 $ kv --json verify
 {"segments":1,"records":1,"bytes":28,"unapplied_batch_records":0,"damage":[],"torn":[],"leftover":[],"set_aside":[],"foreign":[]}
 $ kv --json repair
-{"faults":0,"salvaged_records":0,"damage":[],"stale":[],"lost":[],"gone":[],"set_aside":[]}
+{"faults":0,"salvaged_records":0,"manifest_rebuilt":false,"unapplied_batch_records":0,"damage":[],"stale":[],"lost":[],"gone":[],"set_aside":[],"cut":[],"removed":[]}
 $ kv --json delete key
 {"deleted":true}
 $ kv --json list; kv --json count

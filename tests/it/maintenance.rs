@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use zerocask::{Error, Progress};
 
-use crate::support::{open, options};
+use crate::support::{self, open, options};
 
 fn go_on(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
@@ -64,6 +64,39 @@ fn verifying_a_store_that_is_open_is_refused_and_so_is_what_is_none() {
     let store = open(dir.path()).unwrap();
     store.put("key", "value").unwrap();
     assert!(matches!(zerocask::verify(dir.path(), go_on), Err(Error::Locked { .. })));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_store_that_is_open_is_refused_though_its_lock_file_may_only_be_read() {
+    const TEST: &str =
+        "maintenance::a_store_that_is_open_is_refused_though_its_lock_file_may_only_be_read";
+    if let Some(dir) = std::env::var_os(support::MOUNTED) {
+        assert!(matches!(zerocask::verify(dir, go_on), Err(Error::Locked { .. })));
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    store.put("key", "value").unwrap();
+    // Root may write what it likes, but not to a file system that is mounted to be read only.
+    let Some(output) = support::run_mounted_read_only(dir.path(), TEST) else { return };
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("1 passed"));
+    drop(store);
+}
+
+#[test]
+fn files_whose_lengths_add_up_to_more_than_a_number_holds_are_an_error() {
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
+    open(dir.path()).unwrap().close().unwrap();
+    for n in 1..4 {
+        let file = fs::File::create(dir.path().join(format!("{n:08}.data"))).unwrap();
+        if file.set_len(i64::MAX as u64).is_err() {
+            return;
+        }
+    }
+    assert!(matches!(zerocask::verify(dir.path(), go_on), Err(Error::Io { .. })));
+    assert!(matches!(zerocask::repair(dir.path(), go_on), Err(Error::Io { .. })));
 }
 
 #[test]
@@ -172,6 +205,23 @@ fn symbolic_links_do_not_hide_that_a_backup_lies_in_the_store() {
         assert!(matches!(refused, Err(Error::BackupInside { .. })), "{path:?}: {refused:?}");
     }
     assert!(everything(&dir) == names);
+}
+
+#[test]
+fn directories_that_are_not_there_yet_do_not_hide_it_either() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("store");
+    let store = open(&dir).unwrap();
+    let (names, inside) = (everything(&dir), |path: &str| parent.path().join(path));
+    for path in ["new/../store/backup", "new/../store", "new/newer/../../store/./a/../b"] {
+        let refused = store.backup(inside(path), go_on);
+        assert!(matches!(refused, Err(Error::BackupInside { .. })), "{path}: {refused:?}");
+    }
+    assert!(everything(&dir) == names && fs::read_dir(&parent).unwrap().count() == 1);
+    // What only looks like it is outside.
+    store.backup(inside("store/../new/../backup"), go_on).unwrap();
+    store.backup(inside("storeroom"), go_on).unwrap();
+    assert!(inside("backup/MANIFEST").exists() && inside("storeroom/MANIFEST").exists());
 }
 
 #[test]

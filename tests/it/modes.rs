@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -87,6 +88,36 @@ fn what_exists_keeps_its_permissions_but_for_the_write_bits_of_what_is_adopted()
     drop(open(dir.path()).unwrap());
     assert_eq!(mode(dir.path()), 0o755);
     assert_eq!((mode(&data), mode(&dir.path().join("LOCK"))), (0o4444, 0o644));
+}
+
+#[test]
+fn a_repair_leaves_the_files_to_whom_they_were() {
+    let cases = [
+        (Options::new(), 0o644, unmasked(0o644)),
+        (Options::new().file_mode(0o640), 0o644, unmasked(0o640)),
+        (Options::new(), 0o600, unmasked(0o600)),
+    ];
+    for (repairing, before, after) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        use_store(&options().file_mode(before), dir.path());
+        let mut names = modes(dir.path()).into_keys();
+        let bad = dir.path().join(names.find(|name| name.ends_with(".data")).unwrap());
+        fs::set_permissions(&bad, fs::Permissions::from_mode(0o644)).unwrap();
+        let mut bytes = fs::read(&bad).unwrap();
+        bytes[30] ^= 1;
+        fs::write(&bad, bytes).unwrap();
+        let old = modes(dir.path());
+        let report = repairing.repair_store(dir.path(), |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(report.damage.len(), 1);
+        let mut new = modes(dir.path());
+        assert_eq!(new["MANIFEST"], after, "where it was {:o}", old["MANIFEST"]);
+        new.retain(|name, _| !old.contains_key(name) && !name.ends_with(".data.damaged"));
+        assert!(new.len() > 1, "{new:?}");
+        for (name, found) in new {
+            let expected = if name.ends_with(".data") { after & !0o222 } else { after };
+            assert_eq!(found, expected, "{name}");
+        }
+    }
 }
 
 #[cfg(feature = "cli")]

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use zerocask::{Error, Options, Store};
 
-use crate::support::{open, options};
+use crate::support::{self, open, options};
 
 const DIR: &str = "ZEROCASK_TEST_READ_ONLY_DIR";
 const KEYS: u64 = 37;
@@ -264,7 +264,7 @@ fn a_directory_and_files_without_any_write_bit_are_read_and_left_as_they_are() {
 #[test]
 fn a_read_only_file_system_will_do() {
     const TEST: &str = "read_only::a_read_only_file_system_will_do";
-    if let Some(dir) = std::env::var_os(DIR) {
+    if let Some(dir) = std::env::var_os(support::MOUNTED) {
         let dir = Path::new(&dir);
         let refused = fs::write(dir.join("probe"), "").unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
@@ -273,19 +273,7 @@ fn a_read_only_file_system_will_do() {
     }
     let dir = tempfile::tempdir().unwrap();
     left_by_a_crash(dir.path());
-    let script = r#"mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && touch "$2" && exec "$3" "$4" --exact"#;
-    let proof = tempfile::tempdir().unwrap();
-    let mounted = proof.path().join("mounted");
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
-        .args([dir.path(), &mounted, &std::env::current_exe().unwrap(), Path::new(TEST)])
-        .env(DIR, dir.path())
-        .output();
-    if !mounted.exists() {
-        eprintln!("SKIPPED: no read-only mount can be made here: {output:?}");
-        return;
-    }
-    let output = output.unwrap();
+    let Some(output) = support::run_mounted_read_only(dir.path(), TEST) else { return };
     assert!(output.status.success(), "{output:?}");
 }
 

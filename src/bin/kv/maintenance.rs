@@ -71,12 +71,17 @@ pub(crate) fn repair(shape: Shape, dir: &Path) -> Result<Outcome> {
     let mut answer = Answer::default();
     answer.add("faults", report.damage.len());
     answer.add("salvaged_records", report.salvaged_records);
+    answer.add("manifest_rebuilt", report.manifest_rebuilt);
+    let recovery = &report.recovery;
+    answer.add("unapplied_batch_records", recovery.unapplied_batch_records);
     answer.add_all("damage", &report.damage);
     let (stale, lost): (Vec<_>, Vec<_>) = report.lost.iter().partition(|lost| lost.stale);
     answer.add_all("stale", stale);
     answer.add_all("lost", lost);
     answer.add_all("gone", &report.gone);
     answer.add_all("set_aside", report.set_aside.iter().map(|path| path.display()));
+    answer.add_all("cut", &recovery.cuts);
+    answer.add_all("removed", recovery.removed.iter().map(|path| path.display()));
     answer.print(shape)?;
     Ok(if report.is_whole() { Outcome::Done } else { Outcome::Damaged })
 }

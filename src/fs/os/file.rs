@@ -32,6 +32,18 @@ pub(super) fn open_or_create(path: &Path, mode: u32) -> io::Result<File> {
     regular(path, options.read(true).write(true).create(true).truncate(false).mode(mode))
 }
 
+/// The regular file at `path`, to be locked: opened to be written where that is allowed, because some network file
+/// systems want it.
+pub(super) fn open_to_lock(path: &Path) -> io::Result<File> {
+    match regular(path, OpenOptions::new().read(true).write(true)) {
+        Err(error) => match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => open(path),
+            _ => Err(error),
+        },
+        opened => opened,
+    }
+}
+
 fn regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let opened = options.custom_flags(GUARDED).open(path);
     let found = match &opened {

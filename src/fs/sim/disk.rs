@@ -23,6 +23,7 @@ pub(super) struct Disk {
     pub(super) durable: Names,
     pub(super) pending: Vec<NameOp>,
     pub(super) capacity: Option<u64>,
+    pub(super) refuses_links: bool,
 }
 
 /// A change of names, which happens whole or not at all.
@@ -107,6 +108,9 @@ impl Disk {
 
     /// Gives a file a name, which is durable when the directory is synced, whatever the file's other names.
     pub(super) fn link(&mut self, path: &Path, inode: InodeId) -> io::Result<()> {
+        if self.refuses_links {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         self.check_free(path)?;
         self.change_names(NameOp::Create { path: path.to_owned(), inode });
         Ok(())
@@ -163,6 +167,7 @@ impl Disk {
             durable: names,
             pending: Vec::new(),
             capacity: self.capacity,
+            refuses_links: self.refuses_links,
         }
     }
 }

@@ -31,8 +31,8 @@ use disk::{Disk, Inode, InodeId, NameOp, Random, parent};
 use super::os::OsFile;
 use super::{File, Fs, GrowingMap, Lock, Region};
 
-/// The kinds of operations. The last five do not change a disk: they fail if that is armed for their
-/// kind, and otherwise do not count.
+/// The kinds of operations. Those from `Open` on do not change a disk and do not count. From `Read` on they
+/// fail only if that is armed for their kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Create,
@@ -44,6 +44,8 @@ pub(crate) enum Op {
     SetLen,
     Sync,
     MakeReadOnly,
+    Open,
+    Len,
     Read,
     Map,
     WillNeed,
@@ -53,7 +55,8 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    fn changes_the_disk(self) -> bool {
+    /// Whether it meets a fault that is armed for any operation.
+    fn is_any(self) -> bool {
         !matches!(self, Op::Read | Op::Map | Op::WillNeed | Op::Lock | Op::List)
     }
 }
@@ -134,8 +137,9 @@ impl SimFs {
         self.machine.lock().down
     }
 
-    /// The `n`-th operation from now of the given kind (of any that changes the disk if `None`), 0 being the next,
-    /// fails once and does not happen; a write happens in part, a sync drops the dirty pages.
+    /// The `n`-th operation from now of the given kind, 0 being the next, fails once and does not happen;
+    /// a write happens in part, a sync drops the dirty pages. `None`: of any that changes the disk, opens a file or
+    /// asks for its length.
     pub(crate) fn fail_at(&self, n: u64, op: Option<Op>, error: impl Into<Failure>) {
         self.arm(Fault { skip: n, op, name_contains: String::new(), failure: error.into() });
     }
@@ -235,6 +239,11 @@ impl SimFs {
         self.machine.lock().disk.capacity = capacity;
     }
 
+    /// No file is given a second name from now on.
+    pub(crate) fn refuse_links(&self) {
+        self.machine.lock().disk.refuses_links = true;
+    }
+
     /// The machine loses power now, unless it already has: the machine after the next boot. This one
     /// stays down; from it other outcomes of the same crash can be had with other seeds.
     pub(crate) fn crash(&self, seed: u64) -> SimFs {
@@ -287,6 +296,11 @@ impl SimFs {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         self.up()
+    }
+
+    fn take_lock(&self, machine: &mut Machine, inode: InodeId) -> Option<Box<dyn Lock>> {
+        let is_free = machine.locks.insert(inode);
+        is_free.then(|| -> Box<dyn Lock> { Box::new(SimLock { fs: self.clone(), inode }) })
     }
 
     fn handle(&self, inode: InodeId, file: &Arc<OsFile>, writable: bool) -> Arc<dyn File> {
@@ -362,10 +376,16 @@ impl Fs for SimFs {
             Some(&inode) => inode,
             None => machine.create(path)?,
         };
-        if !machine.locks.insert(inode) {
-            return Ok(None);
+        Ok(self.take_lock(&mut machine, inode))
+    }
+
+    fn lock_existing(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let mut machine = self.up()?;
+        if let Some(failure) = machine.due(Op::Lock, path) {
+            return Err(failure.into());
         }
-        Ok(Some(Box::new(SimLock { fs: self.clone(), inode })))
+        let inode = *machine.disk.volatile.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(self.take_lock(&mut machine, inode))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -378,6 +398,9 @@ impl Fs for SimFs {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         self.looks();
         let mut machine = self.up()?;
+        if let Some(failure) = machine.due(Op::Open, path) {
+            return Err(failure.into());
+        }
         let inode = *machine.disk.volatile.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(self.handle(inode, &machine.disk.inode(inode).file, false))
     }
@@ -387,8 +410,11 @@ impl Fs for SimFs {
         let mut machine = self.up_to_write()?;
         machine.admit(Op::Rename, to)?;
         let inode = *machine.disk.volatile.get(from).ok_or(io::ErrorKind::NotFound)?;
-        let (from, to_owned) = (from.to_owned(), to.to_owned());
-        machine.disk.change_names(NameOp::Rename { from, to: to_owned, inode });
+        // Of two names of one file both stay, as POSIX wants it.
+        if machine.disk.volatile.get(to) != Some(&inode) {
+            let (from, to) = (from.to_owned(), to.to_owned());
+            machine.disk.change_names(NameOp::Rename { from, to, inode });
+        }
         machine.note(Op::Rename, to);
         Ok(())
     }
@@ -487,8 +513,7 @@ impl SimFile {
 
 impl File for SimFile {
     fn len(&self) -> io::Result<u64> {
-        self.fs.looks();
-        self.fs.up().map(drop)?;
+        self.meet(Op::Len)?;
         self.file.len()
     }
 
@@ -634,7 +659,7 @@ impl Machine {
         let mut due = None;
         let path = path.to_string_lossy();
         self.faults.retain_mut(|fault| {
-            let is_of_kind = fault.op.map_or(op.changes_the_disk(), |wanted| wanted == op);
+            let is_of_kind = fault.op.map_or(op.is_any(), |wanted| wanted == op);
             if !is_of_kind || !path.contains(&fault.name_contains) {
                 return true;
             }

@@ -1,14 +1,17 @@
-//! Backups: what they hold, what an interruption leaves of them, what is no place for one.
+//! Backups: what they hold, and how it gets there.
+
+mod refusals;
+mod sweeps;
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::hazards::{MANY, half_dead};
-use super::support::{Contents, Machine, contents, value};
+use super::hazards::half_dead;
+use super::support::{Contents, Machine, contents};
 use super::verify::go_on;
 use crate::backup::BackupReport;
 use crate::error::{Error, Result};
@@ -167,122 +170,15 @@ fn a_compaction_waits_for_the_backup() {
     assert_eq!(contents(&store), expected);
 }
 
-/// A store with a backup, and much that is new since.
-fn changed_since_backup() -> (Machine, Store, Contents) {
-    let machine = Machine::new(256);
-    half_dead(&machine);
-    let store = machine.open().unwrap();
-    let before = contents(&store);
-    backup(&store).unwrap();
-    store.delete("a").unwrap();
-    store.put("b", "new").unwrap();
-    store.compact().unwrap();
-    store.put("c", "newer").unwrap();
-    (machine, store, before)
-}
-
-#[test]
-fn a_crash_at_any_step_of_the_first_backup_leaves_none_or_all_of_it() {
-    for step in 0..MANY {
-        let machine = Machine::new(256);
-        let expected = half_dead(&machine);
-        let store = machine.open().unwrap();
-        machine.fs.crash_at(step);
-        let done = backup(&store).is_ok();
-        for seed in 0..6 {
-            let machine = machine.crash(seed);
-            match open_backup(&machine) {
-                Ok(store) => assert_eq!(contents(&store), expected, "step {step}"),
-                Err(Error::NotFound { .. } | Error::MissingManifest { .. }) => assert!(!done),
-                Err(error) => panic!("step {step}: {error}"),
-            }
-            let store = machine.open().unwrap();
-            assert_eq!(contents(&store), expected);
-            backup(&store).unwrap();
-            assert_eq!(backed_up(&machine), expected, "step {step}");
-        }
-        if done {
-            assert!(step > 10, "the sweep met the backup");
-            return;
-        }
-    }
-    panic!("the sweep did not end");
-}
-
-#[test]
-fn a_crash_at_any_step_of_a_later_backup_leaves_the_last_one_or_the_new_one() {
-    for step in 0..MANY {
-        let (machine, store, before) = changed_since_backup();
-        store.sync().unwrap();
-        let after = contents(&store);
-        machine.fs.crash_at(step);
-        let done = backup(&store).is_ok();
-        let mut outcomes: Vec<_> = (0..6).map(|seed| machine.crash(seed)).collect();
-        outcomes.push(machine.kill());
-        for machine in outcomes {
-            let unopened = copy(&machine);
-            let found = contents(&open_backup(&machine).unwrap());
-            assert!(found == after || (found == before && !done), "step {step}: {found:?}");
-            // Whether it was opened meanwhile or not, the next one is as any other.
-            for machine in [machine, unopened] {
-                let store = machine.open().unwrap();
-                assert_eq!(contents(&store), after);
-                let report = backup(&store).unwrap();
-                assert_eq!(report.linked + report.unchanged, report.segments);
-                assert_eq!(backed_up(&machine), after, "step {step}");
-                assert_eq!(data_files(&machine).len(), report.segments);
-            }
-        }
-        if done {
-            assert!(step > 10, "the sweep met the backup");
-            return;
-        }
-    }
-    panic!("the sweep did not end");
-}
-
-#[test]
-fn a_failure_at_any_step_of_a_backup_leaves_the_last_one_or_the_new_one_and_the_store_as_it_was() {
-    for step in 0..MANY {
-        let (mut machine, mut store, before) = changed_since_backup();
-        let after = contents(&store);
-        machine.fs.fail_at(step, None, ErrorKind::StorageFull);
-        let result = backup(&store);
-        let fired = !machine.fs.is_armed();
-        machine.fs.disarm();
-        let found = backed_up(&machine);
-        assert!(found == after || (found == before && result.is_err()), "step {step}");
-        assert_eq!(contents(&store), after);
-        if let Err(Error::Poisoned { .. }) = result {
-            // It was the sealing of the store's own segment that failed.
-            drop(store);
-            machine = machine.kill();
-            store = machine.open().unwrap();
-        }
-        store.put("usable", "still").unwrap();
-        backup(&store).unwrap();
-        assert_eq!(backed_up(&machine), contents(&store), "step {step}");
-        if !fired {
-            assert!(result.is_ok() && step > 10, "the sweep met the backup");
-            return;
-        }
-    }
-    panic!("the sweep did not end");
-}
-
 #[test]
 fn where_files_cannot_be_linked_they_are_copied() {
     let machine = Machine::new(256);
     half_dead(&machine);
     let store = machine.open().unwrap();
-    let n = store.stats().segments;
-    for _ in 0..n {
-        machine.fs.fail_next(Op::Link, "", ErrorKind::CrossesDevices);
-    }
+    machine.fs.refuse_links();
     machine.fs.write(&dest().join("00000001.data.tmp"), b"half a copy");
     let report = backup(&store).unwrap();
     assert_eq!((report.linked, report.copied), (0, report.segments));
-    assert!(machine.fs.is_armed() == (report.segments < n));
     let expected = contents(&store);
     assert_eq!(backed_up(&machine), expected);
     assert!(data_files(&machine).iter().all(|name| machine.fs.is_read_only(&dest().join(name))));
@@ -320,102 +216,56 @@ fn a_file_that_the_backup_has_lost_is_brought_again() {
     assert_eq!(backed_up(&machine), contents(&store));
 }
 
-fn assert_not_a_backup(machine: &Machine, store: &Store) {
-    let files = || {
-        let names = machine.fs.names(dest()).into_iter().filter(|name| name != "LOCK");
-        names.map(|name| machine.fs.read(&dest().join(name)).unwrap()).collect::<Vec<_>>()
-    };
-    let before = files();
-    match backup(store) {
-        Err(Error::NotABackup { path }) => assert_eq!(path, dest()),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(files(), before);
-}
-
 #[test]
-fn what_is_no_backup_of_this_store_is_refused_and_left_as_it_is() {
-    let machine = Machine::new(256);
-    let store = machine.open().unwrap();
-    store.put("key", "value").unwrap();
-    // Bare data files.
-    machine.fs.write(&dest().join("00000001.data"), b"");
-    assert_not_a_backup(&machine, &store);
-    // Of which the manifest was lost.
-    machine.fs.write(&dest().join("MANIFEST.tmp"), b"");
-    assert_not_a_backup(&machine, &store);
-    machine.fs.remove_file(&dest().join("00000001.data"));
-    machine.fs.remove_file(&dest().join("MANIFEST.tmp"));
-    // Another store.
-    machine.open_at(dest()).unwrap().put("other", "store").unwrap();
-    assert_not_a_backup(&machine, &store);
-    // One whose manifest cannot be read.
-    machine.fs.write(&dest().join("MANIFEST"), b"?");
-    assert!(matches!(backup(&store), Err(Error::Inconsistent { .. })));
-    assert_eq!(value(&store, "key").as_deref(), Some("value"));
-}
-
-#[test]
-fn a_backup_that_was_written_to_is_refused() {
-    let prepared = || {
+fn a_file_of_the_backup_that_cannot_be_looked_at_is_not_one_that_is_lost() {
+    const EMFILE: i32 = 24;
+    for op in [Op::Open, Op::Len] {
         let machine = Machine::new(256);
-        half_dead(&machine);
+        let expected = half_dead(&machine);
         let store = machine.open().unwrap();
+        machine.fs.refuse_links();
         backup(&store).unwrap();
-        let copy = open_backup(&machine).unwrap();
-        copy.put("only", "in the backup").unwrap();
-        (machine, store, copy)
-    };
-    // It is ahead of the store.
-    let (machine, store, copy) = prepared();
-    copy.close().unwrap();
-    assert_not_a_backup(&machine, &store);
-    // It has another file under an id that the store has used since.
-    store.put("only", "x".repeat(200)).unwrap();
-    store.put("more", "x".repeat(200)).unwrap();
-    assert_not_a_backup(&machine, &store);
-    // It was not closed, so its log is behind what its manifest lists.
-    let (machine, store, copy) = prepared();
-    let machine = {
-        drop(store);
-        machine.kill()
-    };
-    drop(copy);
-    let store = machine.open().unwrap();
-    for n in 0..9 {
-        store.put(format!("{n}"), "x".repeat(200)).unwrap();
-    }
-    assert_not_a_backup(&machine, &store);
-}
-
-#[test]
-fn a_destination_in_the_store_or_in_use_is_refused() {
-    let machine = Machine::new(256);
-    let store = machine.open().unwrap();
-    store.put("key", "value").unwrap();
-    let names = machine.fs.names(Machine::dir());
-    for path in [Machine::dir().to_path_buf(), Machine::path("backup"), Machine::path("a/b")] {
-        match store.backup(&path, go_on) {
-            Err(Error::BackupInside { path: inside, store }) => {
-                assert_eq!((inside, store), (path, PathBuf::from(Machine::dir())));
-            }
+        // As where the process has too many files open: nothing can be opened or made.
+        let name = dest().join(&data_files(&machine)[1]);
+        machine.fs.fail_next(op, name.to_str().unwrap(), EMFILE);
+        machine.fs.fail_next(Op::Create, ".data.tmp", EMFILE);
+        match backup(&store) {
+            Err(Error::Io { path, .. }) => assert_eq!(path, name),
             other => panic!("{other:?}"),
         }
+        machine.fs.disarm();
+        assert_eq!(backed_up(&machine), expected);
     }
-    assert_eq!(machine.fs.names(Machine::dir()), names);
+}
+
+#[test]
+fn what_comes_in_the_place_of_a_short_file_is_whole_before_it_has_its_name() {
+    let machine = Machine::new(256);
+    let expected = half_dead(&machine);
+    let store = machine.open().unwrap();
     backup(&store).unwrap();
-    let open = open_backup(&machine).unwrap();
-    assert!(matches!(backup(&store), Err(Error::Locked { .. })));
-    drop(open);
-    backup(&store).unwrap();
-    let other = store.clone();
-    store.close().unwrap();
-    assert!(matches!(backup(&other), Err(Error::Closed)));
+    let path = dest().join(&data_files(&machine)[1]);
+    let short = machine.fs.read(&path).unwrap()[..30].to_vec();
+    machine.fs.remove_file(&path);
+    machine.fs.write(&path, &short);
+    for links in [true, false] {
+        if !links {
+            machine.fs.refuse_links();
+            machine.fs.remove_file(&path);
+            machine.fs.write(&path, &short);
+        }
+        machine.fs.fail_next(Op::Rename, ".data", ErrorKind::StorageFull);
+        assert!(matches!(backup(&store), Err(Error::Io { .. })));
+        assert_eq!(machine.fs.read(&path).unwrap(), short);
+        let report = backup(&store).unwrap();
+        assert_eq!((report.linked, report.copied), if links { (1, 0) } else { (0, 1) });
+        assert_eq!(backed_up(&machine), expected);
+    }
 }
 
 #[test]
 fn a_backup_says_how_far_it_is_and_stops_at_will() {
-    let (machine, store, before) = changed_since_backup();
+    let (machine, store, before) = sweeps::changed_since_backup(true);
     for links in [true, false] {
         let mut calls = 0;
         let stopped = store.backup(dest(), |_| {
