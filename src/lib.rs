@@ -44,9 +44,9 @@ mod store;
 mod sync;
 #[cfg(test)]
 mod tests;
-mod typed;
 mod value;
 mod verify;
+mod views;
 
 pub use backup::BackupReport;
 pub use batch::Batch;
@@ -66,8 +66,8 @@ pub use repair::{LostRecord, RepairReport, repair};
 pub use snapshot::Snapshot;
 pub use stats::Stats;
 pub use store::Store;
-pub use typed::{view, view_slice};
 pub use value::Value;
 pub use verify::{Fault, Torn, VerifyReport, verify};
+pub use views::{view, view_slice};
 /// Part of the interface: its traits say what [`Store::put_as`] and [`Value::view`] take.
 pub use zerocopy;

@@ -29,5 +29,5 @@ mod modes;
 mod read_only;
 mod reading;
 mod support;
-mod typed;
 mod values;
+mod views;
