@@ -44,6 +44,8 @@ mod store;
 mod sync;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "serde")]
+mod typed;
 mod value;
 mod verify;
 mod views;
@@ -52,6 +54,8 @@ pub use backup::BackupReport;
 pub use batch::Batch;
 pub use compact::CompactionReport;
 pub use conditional::Swap;
+#[cfg(feature = "serde")]
+pub use error::Part;
 pub use error::{Damage, Error, FileKind, Misfit, Result};
 pub use follow::Refreshed;
 pub use get_many::GetMany;
@@ -66,6 +70,12 @@ pub use repair::{LostRecord, RepairReport, repair};
 pub use snapshot::Snapshot;
 pub use stats::Stats;
 pub use store::Store;
+#[cfg(feature = "json")]
+pub use typed::Json;
+#[cfg(feature = "serde")]
+pub use typed::{
+    Codec, CodecError, Encoded, KeyOf, Postcard, Typed, TypedIter, TypedKeys, TypedReader,
+};
 pub use value::Value;
 pub use verify::{Fault, Torn, VerifyReport, verify};
 pub use views::{view, view_slice};
