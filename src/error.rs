@@ -224,6 +224,25 @@ pub enum Error {
     #[error("stopped by the one who was told of the progress: call it again for an answer")]
     Stopped,
 
+    /// A task of tokio's was needed, but there is no runtime here.
+    #[cfg(feature = "tokio")]
+    #[error("there is no runtime to wait for the disk ({source}): await it in a task of tokio's")]
+    NoRuntime {
+        /// The runtime's answer.
+        source: tokio::runtime::TryCurrentError,
+    },
+
+    /// What was done off the executor's threads did not come to its end: it panicked, or the runtime was shut down. Whether
+    /// it was done, nobody knows; the store is as after a call that was or was not made.
+    #[cfg(feature = "tokio")]
+    #[error(
+        "what was asked for did not come to its end ({source}): look at what was done, or ask again"
+    )]
+    Unfinished {
+        /// The runtime's answer.
+        source: tokio::task::JoinError,
+    },
+
     /// The store was closed through this or another handle.
     #[error("the store is closed: open it again")]
     Closed,

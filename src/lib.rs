@@ -3,6 +3,8 @@
 #[cfg(not(all(unix, target_pointer_width = "64")))]
 compile_error!("zerocask maps files and packs 64-bit words: it needs a 64-bit Unix");
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod backup;
 mod batch;
 mod batch_read;
@@ -50,6 +52,10 @@ mod value;
 mod verify;
 mod views;
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::AsyncStore;
+#[cfg(all(feature = "serde", feature = "tokio"))]
+pub use asynchronous::AsyncTyped;
 pub use backup::BackupReport;
 pub use batch::Batch;
 pub use compact::CompactionReport;

@@ -52,9 +52,9 @@ pub trait Codec {
 pub struct Postcard;
 
 impl Codec for Postcard {
+    #[inline]
     fn encode<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
-        *bytes = postcard::to_extend(value, std::mem::take(bytes))?;
-        Ok(())
+        Ok(postcard::serialize_with_flavor(value, Appending(bytes))?)
     }
 
     #[inline]
@@ -63,6 +63,30 @@ impl Codec for Postcard {
             (value, []) => Ok(value),
             (_, rest) => Err(more_bytes(rest.len())),
         }
+    }
+}
+
+/// Where postcard puts its bytes: whole runs at a time, where its own ways to append to a vector take single bytes.
+struct Appending<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Appending<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{Codec, CodecError};
 use crate::error::{Error, Part, Result};
+use crate::store::Store;
 
 /// What stands for a key of type `K`: a `K`, and what every codec makes the same bytes of. So a store
 /// of `String`s can be asked for a `str`, and one of `Vec<T>`s for a `[T]`.
@@ -19,7 +20,39 @@ impl KeyOf<String> for str {}
 
 impl<T: Serialize> KeyOf<Vec<T>> for [T] {}
 
+/// The bytes of a key, in memory with room for a small value behind them.
+pub(crate) fn encoded_key<K, C: Codec>(key: &(impl KeyOf<K> + ?Sized)) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(64);
+    encode::<_, C>(key, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The bytes of a key and its value.
+pub(crate) struct EncodedPair {
+    bytes: Vec<u8>,
+    key_len: usize,
+}
+
+impl EncodedPair {
+    pub(crate) fn new<K, V, C>(key: &(impl KeyOf<K> + ?Sized), value: &V) -> Result<Self>
+    where
+        V: Serialize + ?Sized,
+        C: Codec,
+    {
+        let mut bytes = encoded_key::<K, C>(key)?;
+        let key_len = bytes.len();
+        encode::<V, C>(value, &mut bytes)?;
+        Ok(EncodedPair { bytes, key_len })
+    }
+
+    pub(crate) fn put_into(&self, store: &Store) -> Result<()> {
+        let (key, value) = self.bytes.split_at(self.key_len);
+        store.put_value(key, value, 1)
+    }
+}
+
 /// Appends the bytes of a key or value.
+#[inline]
 pub(super) fn encode<T: Serialize + ?Sized, C: Codec>(
     value: &T,
     bytes: &mut Vec<u8>,

@@ -21,12 +21,13 @@ pub use codec::{Codec, CodecError, Postcard};
 pub use encoded::Encoded;
 pub use iter::{TypedIter, TypedKeys};
 pub use key::KeyOf;
+pub(crate) use key::{EncodedPair, encoded_key};
 pub use reader::TypedReader;
 
 use crate::compact::CompactionReport;
 use crate::error::Result;
 use crate::store::Store;
-use key::{decode_value, encode};
+use key::decode_value;
 
 /// A [`Store`] whose keys are all of type `K`, and whose values are of any type that serde knows, chosen call by
 /// call. What becomes of them on disk is the [`Codec`]'s business.
@@ -141,9 +142,13 @@ where
     /// [`crate::Error::Decode`] if the value is no `V`, [`crate::Error::Encode`] if the key has no bytes, and those of
     /// [`Store::get`].
     pub fn get<V: DeserializeOwned>(&self, key: &(impl KeyOf<K> + ?Sized)) -> Result<Option<V>> {
-        let key = encoded_key::<K, C>(key)?;
-        let value = self.store.get(&key)?;
-        value.map(|value| decode_value::<K, V, C>(&key, &value)).transpose()
+        self.get_encoded(&encoded_key::<K, C>(key)?)
+    }
+
+    /// The value of the key of these bytes.
+    pub(crate) fn get_encoded<V: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<V>> {
+        let value = self.store.get(key)?;
+        value.map(|value| decode_value::<K, V, C>(key, &value)).transpose()
     }
 
     /// The value of `key` as it lies in the file, for types that borrow from it: see [`Encoded::get`].
@@ -175,11 +180,7 @@ where
         key: &(impl KeyOf<K> + ?Sized),
         value: &V,
     ) -> Result<()> {
-        let mut bytes = encoded_key::<K, C>(key)?;
-        let key_len = bytes.len();
-        encode::<V, C>(value, &mut bytes)?;
-        let (key, value) = bytes.split_at(key_len);
-        self.store.put_value(key, value, 1)
+        EncodedPair::new::<K, V, C>(key, value)?.put_into(&self.store)
     }
 
     /// Removes `key` and answers whether it was there.
@@ -222,13 +223,6 @@ where
     pub fn reader(&self) -> TypedReader<K, C> {
         TypedReader::new(self.store.reader())
     }
-}
-
-/// The bytes of a key, in memory with room for a small value behind them.
-fn encoded_key<K, C: Codec>(key: &(impl KeyOf<K> + ?Sized)) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(64);
-    encode::<_, C>(key, &mut bytes)?;
-    Ok(bytes)
 }
 
 impl<K, C> Clone for Typed<K, C> {

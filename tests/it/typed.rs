@@ -159,6 +159,68 @@ impl<C: Codec> Subject for Typed<Key, C> {
     }
 }
 
+/// A store for tasks, each call awaited before the next.
+#[cfg(feature = "tokio")]
+struct Awaited {
+    store: zerocask::AsyncTyped<Key>,
+    runtime: tokio::runtime::Runtime,
+}
+
+#[cfg(feature = "tokio")]
+impl Subject for Awaited {
+    type Codec = Postcard;
+
+    fn open(dir: &Path, options: Options) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store = runtime.block_on(zerocask::AsyncTyped::new(dir, options)).unwrap();
+        assert_eq!(store.db_directory(), dir);
+        Awaited { store, runtime }
+    }
+
+    fn typed(&self) -> &Typed<Key> {
+        self.store.typed()
+    }
+
+    fn insert<V: Serialize + Sync>(&self, key: &Key, value: &V) {
+        self.runtime.block_on(self.store.insert(key, value)).unwrap();
+    }
+
+    fn get<V: DeserializeOwned + Send + 'static>(&self, key: &Key) -> Option<V> {
+        let here = self.runtime.block_on(self.store.get::<V>(key)).unwrap();
+        let there = self.runtime.block_on(self.store.get_off_thread::<V>(key)).unwrap();
+        assert_eq!(here.is_some(), there.is_some());
+        there
+    }
+
+    fn contains_key(&self, key: &Key) -> bool {
+        self.runtime.block_on(self.store.contains_key(key)).unwrap()
+    }
+
+    fn remove(&self, key: &Key) -> bool {
+        self.runtime.block_on(self.store.remove(key)).unwrap()
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        self.runtime.block_on(self.store.keys()).unwrap()
+    }
+
+    fn merge(&self) -> u64 {
+        self.runtime.block_on(self.store.merge()).unwrap().records_after
+    }
+
+    fn flush(&self) {
+        self.runtime.block_on(self.store.flush()).unwrap();
+    }
+
+    fn sync(&self) {
+        self.runtime.block_on(self.store.sync()).unwrap();
+    }
+
+    fn close(self) {
+        self.runtime.block_on(self.store.close()).unwrap();
+    }
+}
+
 /// A subject and what it has to hold.
 struct Run<S> {
     subject: S,
@@ -265,6 +327,8 @@ proptest! {
     fn a_store_of_types_behaves_as_a_map(steps in prop::collection::vec(step(), 1..40)) {
         run::<Typed<Key, Postcard>>(&steps);
         run::<Typed<Key, Json>>(&steps);
+        #[cfg(feature = "tokio")]
+        run::<Awaited>(&steps);
     }
 }
 
