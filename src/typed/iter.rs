@@ -6,13 +6,11 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Typed;
 use super::codec::{Codec, Postcard};
 use super::key::{decode_key, decode_value};
 use crate::error::Result;
-use crate::keys::Keys;
+use crate::keys::{Iter, Keys};
 use crate::store::Store;
-use crate::value::Value;
 
 /// The keys of a [`crate::Typed`] store, in no order. Made by [`crate::Typed::keys_iter`].
 ///
@@ -46,29 +44,17 @@ impl<K, C> fmt::Debug for TypedKeys<'_, K, C> {
 
 /// The keys of a [`crate::Typed`] store with their values, in no order. Made by [`crate::Typed::iter`].
 ///
-/// Keys come as from [`TypedKeys`]; one that is removed before its value is read is left out. An item is
-/// an error where a value is no `V` as well.
+/// What comes beside writers is said at [`Iter`]. An item is an error where one of [`TypedKeys`] is, and where a
+/// value is no `V`; the next one comes after it.
 pub struct TypedIter<'a, K, V, C = Postcard> {
-    typed: &'a Typed<K, C>,
-    keys: Keys<'a>,
+    pairs: Iter<'a>,
+    keys: PhantomData<fn() -> (K, C)>,
     values: PhantomData<fn() -> V>,
 }
 
-impl<'a, K, V, C> TypedIter<'a, K, V, C>
-where
-    K: Serialize + DeserializeOwned + Debug,
-    V: DeserializeOwned,
-    C: Codec,
-{
-    pub(super) fn new(typed: &'a Typed<K, C>) -> Self {
-        TypedIter { typed, keys: typed.store().keys(), values: PhantomData }
-    }
-
-    fn item(&self, key: Result<Value>) -> Result<Option<(K, V)>> {
-        let bytes = key?;
-        let key = decode_key::<K, C>(&bytes)?;
-        let Some(value) = self.typed.store().get(&bytes)? else { return Ok(None) };
-        Ok(Some((key, decode_value::<K, V, C>(&bytes, &value)?)))
+impl<'a, K, V, C> TypedIter<'a, K, V, C> {
+    pub(super) fn new(store: &'a Store) -> Self {
+        TypedIter { pairs: store.iter(), keys: PhantomData, values: PhantomData }
     }
 }
 
@@ -81,17 +67,16 @@ where
     type Item = Result<(K, V)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let key = self.keys.next()?;
-            if let Some(item) = self.item(key).transpose() {
-                return Some(item);
-            }
-        }
+        let pair = self.pairs.next()?;
+        Some(pair.and_then(|(bytes, value)| {
+            let key = decode_key::<K, C>(&bytes)?;
+            Ok((key, decode_value::<K, V, C>(&bytes, &value)?))
+        }))
     }
 }
 
 impl<K, V, C> fmt::Debug for TypedIter<'_, K, V, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TypedIter").field("typed", self.typed).finish_non_exhaustive()
+        f.debug_struct("TypedIter").finish_non_exhaustive()
     }
 }

@@ -216,7 +216,7 @@ where
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn iter<V: DeserializeOwned>(&self) -> TypedIter<'_, K, V, C> {
-        TypedIter::new(self)
+        TypedIter::new(&self.store)
     }
 
     /// A reader: for many reads of one thread, faster than [`Typed::get`].
