@@ -147,6 +147,33 @@ pub enum Error {
         misfit: Misfit,
     },
 
+    /// What was to be put into a [`crate::Typed`] store, or the key to be looked for, cannot be encoded.
+    #[cfg(feature = "serde")]
+    #[error("cannot encode a {type_name}: {source}; choose a type, or a codec, that can be")]
+    Encode {
+        /// The type's name.
+        type_name: &'static str,
+        /// The codec's answer.
+        source: crate::typed::CodecError,
+    },
+
+    /// Bytes of a [`crate::Typed`] store are not what the codec makes of the type that was asked for. They are
+    /// as they were written.
+    #[cfg(feature = "serde")]
+    #[error(
+        "{part} {key} is no {type_name}: {source}; read it as the type, and by the codec, that it was put as"
+    )]
+    Decode {
+        /// Whether it is the key itself, or its value.
+        part: Part,
+        /// The key by its `Debug`, or its bytes, escaped, where they are none of the store's type.
+        key: String,
+        /// The name of the type that was asked for.
+        type_name: &'static str,
+        /// The codec's answer.
+        source: crate::typed::CodecError,
+    },
+
     /// An option's value is out of its range.
     #[error("option {option}: {found} is out of range: choose {expected}")]
     InvalidOption {
@@ -196,6 +223,25 @@ pub enum Error {
     /// Who was told of the progress wanted it to stop. What was found so far is no answer.
     #[error("stopped by the one who was told of the progress: call it again for an answer")]
     Stopped,
+
+    /// A task of tokio's was needed, but there is no runtime here.
+    #[cfg(feature = "tokio")]
+    #[error("there is no runtime to wait for the disk ({source}): await it in a task of tokio's")]
+    NoRuntime {
+        /// The runtime's answer.
+        source: tokio::runtime::TryCurrentError,
+    },
+
+    /// What was done off the executor's threads did not come to its end: it panicked, or the runtime was shut down. Whether
+    /// it was done, nobody knows; the store is as after a call that was or was not made.
+    #[cfg(feature = "tokio")]
+    #[error(
+        "what was asked for did not come to its end ({source}): look at what was done, or ask again"
+    )]
+    Unfinished {
+        /// The runtime's answer.
+        source: tokio::task::JoinError,
+    },
 
     /// The store was closed through this or another handle.
     #[error("the store is closed: open it again")]
@@ -301,6 +347,18 @@ pub enum Misfit {
         /// The largest power of two that divides the address.
         found: usize,
     },
+}
+
+/// What of a record cannot be decoded.
+#[cfg(feature = "serde")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Part {
+    /// Its key.
+    #[error("the key")]
+    Key,
+    /// Its value.
+    #[error("the value of")]
+    Value,
 }
 
 /// What is wrong with bytes that came from disk.

@@ -3,6 +3,8 @@
 #[cfg(not(all(unix, target_pointer_width = "64")))]
 compile_error!("zerocask maps files and packs 64-bit words: it needs a 64-bit Unix");
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod backup;
 mod batch;
 mod batch_read;
@@ -45,14 +47,22 @@ mod store;
 mod sync;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "serde")]
 mod typed;
 mod value;
 mod verify;
+mod views;
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::AsyncStore;
+#[cfg(all(feature = "serde", feature = "tokio"))]
+pub use asynchronous::AsyncTyped;
 pub use backup::BackupReport;
 pub use batch::Batch;
 pub use compact::CompactionReport;
 pub use conditional::Swap;
+#[cfg(feature = "serde")]
+pub use error::Part;
 pub use error::{Damage, Error, FileKind, Misfit, Result};
 pub use expiry::Expiry;
 pub use follow::Refreshed;
@@ -68,8 +78,14 @@ pub use repair::{LostRecord, RepairReport, repair};
 pub use snapshot::Snapshot;
 pub use stats::Stats;
 pub use store::Store;
-pub use typed::{view, view_slice};
+#[cfg(feature = "json")]
+pub use typed::Json;
+#[cfg(feature = "serde")]
+pub use typed::{
+    Codec, CodecError, Encoded, KeyOf, Postcard, Typed, TypedIter, TypedKeys, TypedReader,
+};
 pub use value::Value;
 pub use verify::{Fault, Torn, VerifyReport, verify};
+pub use views::{view, view_slice};
 /// Part of the interface: its traits say what [`Store::put_as`] and [`Value::view`] take.
 pub use zerocopy;

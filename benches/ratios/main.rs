@@ -1,6 +1,6 @@
 //! The figures that the store promises, each against something everybody has, in one run:
-//! `cargo bench --bench ratios [-- get] [-- put] [-- writes] [-- size] [-- access] [-- memory] [-- growth]`.
-//! Prints markdown.
+//! `cargo bench --bench ratios [-- get] [-- put] [-- writes] [-- size] [-- access] [-- memory] [-- growth]`,
+//! and with `--features serde,tokio` `[-- layers]`. Prints markdown.
 //!
 //! Machines are noisy, so no time here is compared with one of another moment: A and B take turns in
 //! one process, each round gives one ratio, and the median of those counts. Data files lie where
@@ -10,6 +10,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(all(feature = "serde", feature = "tokio"))]
+mod layers;
 mod writes;
 
 use std::collections::HashMap;
@@ -94,6 +96,10 @@ fn main() {
     }
     if wanted("writes") {
         writes::compare(plan.writes, plan.rounds);
+    }
+    #[cfg(all(feature = "serde", feature = "tokio"))]
+    if wanted("layers") {
+        layers::compare(plan.records, plan.rounds);
     }
     if wanted("size") {
         compare_sizes(&plan);

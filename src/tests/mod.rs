@@ -1,5 +1,7 @@
 //! Tests of the whole store on the simulated disk, which only the crate itself can reach.
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod backup;
 mod batches;
 mod conditional;

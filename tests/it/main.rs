@@ -29,5 +29,7 @@ mod modes;
 mod read_only;
 mod reading;
 mod support;
+#[cfg(feature = "json")]
 mod typed;
 mod values;
+mod views;
