@@ -139,7 +139,7 @@ impl SimFs {
 
     /// The `n`-th operation from now of the given kind, 0 being the next, fails once and does not happen;
     /// a write happens in part, a sync drops the dirty pages. `None`: of any that changes the disk, opens a file or
-    /// asks for its length.
+    /// asks for its length, in a process that may write.
     pub(crate) fn fail_at(&self, n: u64, op: Option<Op>, error: impl Into<Failure>) {
         self.arm(Fault { skip: n, op, name_contains: String::new(), failure: error.into() });
     }
@@ -363,13 +363,15 @@ impl Fs for SimFs {
         self.looks();
         let mut machine = self.up()?;
         let mut names = machine.disk.list(dir);
-        names.retain(|name| machine.due(Op::List, &dir.join(name)).is_none());
+        names.retain(|name| {
+            machine.due(Op::List, &dir.join(name), self.process.reads_only).is_none()
+        });
         Ok(names)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let mut machine = self.up_to_write()?;
-        if let Some(failure) = machine.due(Op::Lock, path) {
+        if let Some(failure) = machine.due(Op::Lock, path, self.process.reads_only) {
             return Err(failure.into());
         }
         let inode = match machine.disk.volatile.get(path) {
@@ -381,7 +383,7 @@ impl Fs for SimFs {
 
     fn lock_existing(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let mut machine = self.up()?;
-        if let Some(failure) = machine.due(Op::Lock, path) {
+        if let Some(failure) = machine.due(Op::Lock, path, self.process.reads_only) {
             return Err(failure.into());
         }
         let inode = *machine.disk.volatile.get(path).ok_or(io::ErrorKind::NotFound)?;
@@ -398,7 +400,7 @@ impl Fs for SimFs {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         self.looks();
         let mut machine = self.up()?;
-        if let Some(failure) = machine.due(Op::Open, path) {
+        if let Some(failure) = machine.due(Op::Open, path, self.process.reads_only) {
             return Err(failure.into());
         }
         let inode = *machine.disk.volatile.get(path).ok_or(io::ErrorKind::NotFound)?;
@@ -501,7 +503,9 @@ impl SimFile {
     fn meet(&self, op: Op) -> io::Result<()> {
         self.fs.looks();
         let (mut machine, path) = self.up()?;
-        machine.due(op, &path).map_or(Ok(()), |failure| Err(failure.into()))
+        machine
+            .due(op, &path, self.fs.process.reads_only)
+            .map_or(Ok(()), |failure| Err(failure.into()))
     }
 
     fn check_writable(&self) -> io::Result<()> {
@@ -650,16 +654,16 @@ impl Machine {
             Some(left) => *left -= 1,
             None => {}
         }
-        self.due(op, path).map_or(Ok(()), |failure| Err(Refusal::Failed(failure)))
+        self.due(op, path, false).map_or(Ok(()), |failure| Err(Refusal::Failed(failure)))
     }
 
     /// The failure of the first armed fault that is due, which is then spent. All that match and are
     /// not due come one operation nearer.
-    fn due(&mut self, op: Op, path: &Path) -> Option<Failure> {
+    fn due(&mut self, op: Op, path: &Path, reads_only: bool) -> Option<Failure> {
         let mut due = None;
         let path = path.to_string_lossy();
         self.faults.retain_mut(|fault| {
-            let is_of_kind = fault.op.map_or(op.is_any(), |wanted| wanted == op);
+            let is_of_kind = fault.op.map_or(op.is_any() && !reads_only, |wanted| wanted == op);
             if !is_of_kind || !path.contains(&fault.name_contains) {
                 return true;
             }
