@@ -18,6 +18,9 @@ mod error;
 mod expiry;
 mod follow;
 mod fs;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod get_many;
 mod index;
 mod interval;
@@ -28,6 +31,9 @@ mod log;
 #[cfg(all(loom, test))]
 mod loom;
 mod manifest;
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod model;
 mod options;
 mod ordered;
 mod page_cache;

@@ -1,4 +1,4 @@
-//! Writes `fuzz/seeds` from the golden vectors: `cargo run --manifest-path fuzz/Cargo.toml --example
+//! Writes `fuzz/seeds`, from the golden vectors where there are any: `cargo run --manifest-path fuzz/Cargo.toml --example
 //! make_seeds`. The same files every time.
 
 use std::fs;
@@ -12,7 +12,9 @@ fn main() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR"));
     let golden = fuzz.join("../tests/golden");
     records(&golden, &fuzz.join("seeds/record_decode"));
+    manifests(&fuzz.join("seeds/manifest_decode"));
     directories(&golden, &fuzz.join("seeds/open_directory"));
+    runs(&fuzz.join("seeds/store_model"));
 }
 
 fn records(golden: &Path, seeds: &Path) {
@@ -118,4 +120,261 @@ fn directories(golden: &Path, seeds: &Path) {
     let reserved = (Kind::Data, 2, true, reserved.as_slice());
     write("reserved_flag", with_manifest(3, &closed, &[one, reserved]));
     write("reserved_flag_in_tail", with_manifest(3, &unsealed, &[one, reserved]));
+}
+
+/// `zerocask::fuzzing::manifest_decode` says what stands before each.
+fn manifests(seeds: &Path) {
+    fs::create_dir_all(seeds).unwrap();
+    let log = log(&[Record::plain(1, b"apple", b"golden"), Record::tombstone(2, b"apple")]);
+    let write = |name: &str, mend: u8, manifest: &[u8]| {
+        let seed = [&[mend, 1, 0, 36], manifest].concat();
+        fs::write(seeds.join(name), seed).unwrap();
+    };
+    let (empty, all) = (manifest(1, &[], &[]), manifest(9, &[(1, &log), (3, &log)], &[4, 8]));
+    write("empty", 0, &empty);
+    write("closed", 0, &manifest(3, &[(1, &log), (2, &log)], &[]));
+    write("unsealed", 0, &manifest(8, &[], &[7]));
+    write("all", 0, &all);
+    write("all_mended", 3, &all);
+    write("order", 1, &manifest(9, &[(3, &log), (1, &log)], &[]));
+    write("next_id", 1, &manifest(3, &[(3, &log)], &[]));
+    write("no_next_id", 1, &manifest(u64::MAX, &[(1, &log)], &[u64::MAX]));
+    write("cut_short", 0, &all[..all.len() - 9]);
+    let mut later = empty;
+    later[11] += 1;
+    write("later_version", 1, &later);
+}
+
+/// The steps of a run as `src/model/bytes.rs` of the crate reads them.
+mod step {
+    pub fn put(key: u8, len: u8) -> Vec<u8> {
+        put_with(key, len, 0)
+    }
+
+    pub fn put_with(key: u8, len: u8, durability: u8) -> Vec<u8> {
+        vec![0, key, len, durability]
+    }
+
+    pub fn delete(key: u8) -> Vec<u8> {
+        delete_with(key, 0)
+    }
+
+    pub fn delete_with(key: u8, durability: u8) -> Vec<u8> {
+        vec![1, key, durability]
+    }
+
+    /// Keys, each with the length of its value or to be deleted.
+    pub fn batch(durability: u8, writes: &[(u8, Option<u8>)]) -> Vec<u8> {
+        let mut step = vec![2, durability, writes.len() as u8];
+        for &(key, len) in writes {
+            step.push(if len.is_some() { key } else { key | 8 });
+            step.extend(len);
+        }
+        step
+    }
+
+    pub fn flush() -> Vec<u8> {
+        vec![3]
+    }
+
+    pub fn sync() -> Vec<u8> {
+        vec![4]
+    }
+
+    pub fn compact() -> Vec<u8> {
+        vec![5]
+    }
+
+    pub fn reopen() -> Vec<u8> {
+        vec![6]
+    }
+
+    pub fn kill() -> Vec<u8> {
+        vec![7]
+    }
+
+    /// `again`: one more than the operations of the recovery after which power is lost again, or 0.
+    pub fn crash(seed: u8, again: u8) -> Vec<u8> {
+        vec![8, seed, again]
+    }
+
+    pub fn crash_soon(operations: u8, seed: u8) -> Vec<u8> {
+        vec![9, operations, seed, 0]
+    }
+
+    pub fn kill_soon(operations: u8) -> Vec<u8> {
+        vec![10, operations]
+    }
+
+    pub fn fail_soon(operations: u8) -> Vec<u8> {
+        vec![11, operations]
+    }
+
+    /// In steps of 8 bytes.
+    pub fn room(bytes: u8) -> Vec<u8> {
+        vec![12, bytes + 1]
+    }
+
+    pub fn plenty_of_room() -> Vec<u8> {
+        vec![12, 0]
+    }
+
+    /// Times are in 256ths of a run.
+    pub fn put_with_ttl(key: u8, len: u8, ttl: u8) -> Vec<u8> {
+        vec![13, key, len, ttl]
+    }
+
+    /// `ttl`: 0 takes the time away.
+    pub fn touch(key: u8, ttl: u8) -> Vec<u8> {
+        vec![14, key, ttl]
+    }
+
+    pub fn clock(time: u8) -> Vec<u8> {
+        vec![15, time]
+    }
+}
+
+fn runs(seeds: &Path) {
+    use step::*;
+
+    const FLUSHED: u8 = 4;
+    const BUFFERED: u8 = 5;
+    const SYNCED: u8 = 6;
+    const INTERVAL: u8 = 7;
+    /// Of the modes: what the store does unless a write says otherwise.
+    const STORE_BUFFERED: u8 = 1;
+    const STORE_SYNCED: u8 = 2;
+    const COLLISIONS: u8 = 3 << 2;
+    const STORED_EMPTY: u8 = 1 << 4;
+    const COPIES: u8 = 1 << 5;
+    const DEFAULT_TTL: u8 = 3 << 6;
+
+    fs::create_dir_all(seeds).unwrap();
+    let write = |name: &str, [size, modes]: [u8; 2], steps: &[Vec<u8>]| {
+        fs::write(seeds.join(name), [&[size, modes], &steps.concat()[..]].concat()).unwrap();
+    };
+    let puts = [put(1, 20), put(2, 30), put(3, 9), put(1, 25), put(4, 40), put(2, 8)];
+    let puts = puts.concat();
+    write("rotation", [8, 0], &[puts.clone(), delete(3), puts.clone(), reopen(), puts.clone()]);
+    write(
+        "compaction",
+        [8, 0],
+        &[puts.clone(), delete(1), compact(), puts.clone(), delete(4), compact(), reopen()],
+    );
+    write(
+        "tombstone",
+        [8, 0],
+        &[put(1, 30), sync(), compact(), put(2, 50), delete(1), compact(), reopen(), put(1, 7)],
+    );
+    let writes = [(1, Some(20)), (2, None), (3, Some(0)), (1, None), (4, Some(9))];
+    write(
+        "batches",
+        [30, STORED_EMPTY],
+        &[puts.clone(), batch(0, &writes), kill(), batch(SYNCED, &writes), crash(3, 0)],
+    );
+    write(
+        "durabilities",
+        [60, STORE_BUFFERED],
+        &[
+            put(1, 9),
+            put_with(2, 9, FLUSHED),
+            put(3, 9),
+            kill(),
+            put_with(4, 9, SYNCED),
+            delete_with(1, INTERVAL),
+            delete(2),
+            flush(),
+            crash(5, 0),
+            delete_with(7, SYNCED),
+            put_with(5, 9, BUFFERED),
+            kill(),
+        ],
+    );
+    write(
+        "expiry",
+        [20, DEFAULT_TTL],
+        &[
+            put_with_ttl(1, 20, 10),
+            put_with_ttl(2, 20, 60),
+            put(3, 9),
+            touch(1, 50),
+            touch(3, 0),
+            clock(40),
+            compact(),
+            kill(),
+            clock(20),
+            clock(80),
+            compact(),
+            delete(2),
+            reopen(),
+        ],
+    );
+    write(
+        "kills",
+        [20, 0],
+        &[kill_soon(7), puts.clone(), kill(), puts.clone(), kill_soon(3), compact()],
+    );
+    write(
+        "power_losses",
+        [8, STORE_SYNCED],
+        &[puts.clone(), crash(1, 0), puts.clone(), crash_soon(9, 2), puts.clone(), crash(4, 6)],
+    );
+    write(
+        "power_lost_while_compacting",
+        [8, 0],
+        &[
+            puts.clone(),
+            delete(1),
+            puts.clone(),
+            crash_soon(18, 2),
+            compact(),
+            put(5, 9),
+            compact(),
+        ],
+    );
+    write(
+        "failures",
+        [16, 0],
+        &[
+            fail_soon(5),
+            puts.clone(),
+            fail_soon(3),
+            compact(),
+            fail_soon(0),
+            sync(),
+            put(1, 9),
+            reopen(),
+        ],
+    );
+    // All of it was done, and could not be cut off: the next process finds it.
+    write(
+        "failed_write_left",
+        [200, 0],
+        &[put(1, 9), fail_soon(0), fail_soon(0), put(2, 5), delete(7), kill()],
+    );
+    // All of it was done, and it is gone for good before the next is written in its place.
+    write(
+        "failed_write",
+        [200, 0],
+        &[put(1, 9), sync(), fail_soon(1), put(2, 5), put(2, 5), put(3, 5), crash(9, 0)],
+    );
+    write(
+        "full_disk",
+        [16, 0],
+        &[
+            puts.clone(),
+            room(12),
+            puts.clone(),
+            compact(),
+            plenty_of_room(),
+            puts.clone(),
+            reopen(),
+        ],
+    );
+    write(
+        "collisions_and_copies",
+        [30, COLLISIONS | COPIES],
+        &[puts.clone(), delete(2), compact(), kill(), puts.clone(), crash(7, 0), puts.clone()],
+    );
+    write("large", [255, COPIES], &[put(1, 255), put(2, 0xF0), put(1, 254), sync(), crash(0, 0)]);
 }

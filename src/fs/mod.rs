@@ -1,6 +1,6 @@
 //! Every file operation of the crate, behind one small seam: [`Fs`] and [`File`].
 //!
-//! [`os`] is the real one; `sim`, for tests, is a disk that crashes, tears, reorders, fails and
+//! [`os`] is the real one; `sim`, for tests and the fuzzer, is a disk that crashes, tears, reorders, fails and
 //! fills up. Files are written by offset; bytes are read through a [`Region`], memory that shows a
 //! file (or the append buffer) and grows only at its end. [`view`] says whether that is a mapping or
 //! a copy.
@@ -11,7 +11,9 @@
 mod bytes;
 mod copy;
 mod os;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), expect(dead_code, reason = "the tests use more of it than the fuzzer"))]
+#[allow(clippy::unwrap_used)]
 pub(crate) mod sim;
 mod view;
 

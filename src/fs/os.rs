@@ -494,7 +494,7 @@ pub(super) struct OsFile {
 }
 
 impl OsFile {
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn new(file: fs::File) -> Self {
         OsFile { file }
     }

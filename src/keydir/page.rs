@@ -34,7 +34,7 @@ const LINE_SLOTS: usize = if cfg!(loom) { 2 } else { 4 };
 /// every case.
 const LINES: usize = if cfg!(loom) {
     1
-} else if cfg!(test) {
+} else if cfg!(any(test, fuzzing)) {
     3
 } else {
     (PAGE_LEN - 64) / (64 + 4)

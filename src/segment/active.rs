@@ -31,7 +31,7 @@ use crate::record::{self, BatchPart, Frame, MAX_ALIGN, Record};
 const CHUNK_LEN: usize = 256 << 10;
 /// How much longer than it has to be a file is made that is synced while it grows: as long as it does not change,
 /// a sync has no length to write. Little in tests, whose disk is memory.
-const AHEAD: u64 = if cfg!(test) { 4 << 10 } else { 1 << 20 };
+const AHEAD: u64 = if cfg!(any(test, fuzzing)) { 4 << 10 } else { 1 << 20 };
 /// From here on a copy costs more than the write that it saves.
 const DIRECT_LEN: u64 = 64 << 10;
 /// What is aligned in the file is aligned where readers find it: in the mapping, which begins at a

@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::model::{Run, Setup, Step, calm_step, setup};
+use super::model::{calm_step, setup};
+use crate::model::{PowerLoss, Run, Setup, Step};
 
 const STEPS: usize = 24;
 
@@ -45,18 +46,15 @@ impl Drop for Point {
 fn crash(seed: u64, operation: u64, (setup, steps): &(Setup, Vec<Step>)) -> bool {
     let _point = Point { seed, operation };
     let mut run = Run::new(setup.clone());
-    run.luck = (seed << 32 | operation).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let luck = (seed << 32 | operation).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     // Recoveries take some 15 operations.
-    run.crash_recovery_at = run.luck.is_multiple_of(2).then_some(run.luck >> 8 & 15);
+    let again_at = luck.is_multiple_of(2).then_some(luck >> 8 & 15);
+    let loss = PowerLoss { seed: luck, again_at };
     let first_machine = run.machine.fs.clone();
-    first_machine.crash_at(operation);
+    run.take(&Step::CrashSoon { operations: operation, loss });
     steps.iter().for_each(|step| run.take(step));
     let was_met = first_machine.is_down();
-    // What has been recovered is durable: this one takes nothing.
-    run.take(&Step::Crash { seed: run.luck });
-    run.take(&Step::Put { key: 1, len: 9 });
-    run.take(&Step::Compact);
-    run.take(&Step::Reopen);
+    run.finish();
     was_met
 }
 

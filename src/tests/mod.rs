@@ -10,6 +10,7 @@ mod durability;
 mod expiry;
 mod failures;
 mod following;
+mod fuzzing;
 mod hazards;
 mod looks;
 mod model;

@@ -1,33 +1,12 @@
-//! A store on a simulated disk, under a clock that the test sets.
+//! What only tests ask of a machine with a store, and of the store.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
 
-use crate::clock::TimeSource;
-use crate::error::Result;
 use crate::fs::sim::SimFs;
+pub(super) use crate::model::machine::{Contents, Machine, contents, unexpired};
 use crate::options::{Options, ReadMode};
 use crate::record::Record;
-use crate::store::{Ground, Store};
-
-pub(super) type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
-
-#[derive(Clone, Default)]
-pub(super) struct ManualTime(Arc<AtomicU64>);
-
-impl ManualTime {
-    pub(super) fn set(&self, micros: u64) {
-        self.0.store(micros, Ordering::Relaxed);
-    }
-}
-
-impl TimeSource for ManualTime {
-    fn micros(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::store::Store;
 
 /// The mode that this run of the tests is for: `ZEROCASK_TEST_READ_MODE`, "mapped" or "copy".
 pub(super) fn read_mode() -> ReadMode {
@@ -38,51 +17,13 @@ pub(super) fn read_mode() -> ReadMode {
     }
 }
 
-/// A machine with one store on its disk.
-#[derive(Clone)]
-pub(super) struct Machine {
-    pub(super) fs: SimFs,
-    pub(super) time: ManualTime,
-    pub(super) options: Options,
-    pub(super) hash_mask: u64,
-}
-
 impl Machine {
     pub(super) fn new(segment_size: u64) -> Self {
-        let options = Options::new().segment_size(segment_size).read_mode(read_mode());
-        let (fs, time) = (SimFs::new(1), ManualTime::default());
-        Machine { fs, time, options, hash_mask: u64::MAX }
-    }
-
-    pub(super) fn dir() -> &'static Path {
-        Path::new("/machine/store")
+        Machine::with(Options::new().segment_size(segment_size).read_mode(read_mode()))
     }
 
     pub(super) fn path(name: &str) -> PathBuf {
         Self::dir().join(name)
-    }
-
-    pub(super) fn open(&self) -> Result<Store> {
-        self.open_at(Self::dir())
-    }
-
-    pub(super) fn open_at(&self, dir: &Path) -> Result<Store> {
-        let ground = Ground {
-            fs: Arc::new(self.fs.clone()),
-            time: Box::new(self.time.clone()),
-            hash_mask: self.hash_mask,
-        };
-        Store::open_on(ground, dir, &self.options)
-    }
-
-    /// The machine after a power loss; `seed` decides what of the unsynced reached the disk.
-    pub(super) fn crash(&self, seed: u64) -> Self {
-        Machine { fs: self.fs.crash(seed), ..self.clone() }
-    }
-
-    /// The machine after the process was killed.
-    pub(super) fn kill(&self) -> Self {
-        Machine { fs: self.fs.kill(), ..self.clone() }
     }
 
     /// The machine as a process finds it that may not write.
@@ -150,19 +91,6 @@ pub(super) fn encode(records: &[Record<'_>]) -> Vec<u8> {
         record.encode_into(offset as u64, &mut bytes[offset..]);
     }
     bytes
-}
-
-/// Everything in a store in which nothing has expired, by iteration, with each key looked up as well.
-pub(super) fn contents(store: &Store) -> Contents {
-    let contents = unexpired(store);
-    assert_eq!(contents.len(), store.len(), "keys() and len() agree");
-    contents
-}
-
-/// As `contents`, of any store.
-pub(super) fn unexpired(store: &Store) -> Contents {
-    let keys = store.keys().map(|key| key.unwrap().to_vec());
-    keys.map(|key| (key.clone(), store.get(&key).unwrap().unwrap().to_vec())).collect()
 }
 
 pub(super) fn value(store: &Store, key: &str) -> Option<String> {

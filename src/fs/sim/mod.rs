@@ -128,11 +128,6 @@ impl SimFs {
         self.machine.lock().crash = Some(n);
     }
 
-    /// How many operations happen before the power is lost, if it is to be.
-    pub(crate) fn pending_crash(&self) -> Option<u64> {
-        self.machine.lock().crash
-    }
-
     pub(crate) fn is_down(&self) -> bool {
         self.machine.lock().down
     }
@@ -161,6 +156,11 @@ impl SimFs {
         let mut machine = self.machine.lock();
         machine.faults.clear();
         machine.interruption = None;
+    }
+
+    /// How many operations have failed while the machine was up: a fault was due, or the disk was full.
+    pub(crate) fn failures(&self) -> u64 {
+        self.machine.lock().failures
     }
 
     /// Runs `action` once, before the next [`Op::Create`], [`Op::Rename`], [`Op::Link`], [`Op::Remove`], [`Op::SetLen`] or
@@ -253,13 +253,19 @@ impl SimFs {
     }
 
     /// The process dies, the machine does not: the same disk for another process, with all that is
-    /// pending still pending. This handle has no disk any more, and everything fails on it. After
-    /// [`SimFs::crash_at`] or [`SimFs::crash`]: as if the process had died there, not the power.
+    /// pending still pending, and the faults and the power loss that are armed still to come. This handle has no disk any
+    /// more, and everything fails on it. If the machine is down, by [`SimFs::crash_at`] or [`SimFs::crash`]: as if the process
+    /// had died there, not the power.
     pub(crate) fn kill(&self) -> SimFs {
         let mut machine = self.machine.lock();
-        machine.down = true;
+        let is_down = std::mem::replace(&mut machine.down, true);
         let seed = machine.random.next();
-        SimFs::boot(std::mem::take(&mut machine.disk), seed)
+        let next = SimFs::boot(std::mem::take(&mut machine.disk), seed);
+        if !is_down {
+            let mut next = next.machine.lock();
+            (next.crash, next.faults) = (machine.crash.take(), std::mem::take(&mut machine.faults));
+        }
+        next
     }
 
     fn boot(disk: Disk, seed: u64) -> SimFs {
@@ -269,6 +275,7 @@ impl SimFs {
             trace: Vec::new(),
             crash: None,
             faults: Vec::new(),
+            failures: 0,
             interruption: None,
             at_look: None,
             locks: BTreeSet::new(),
@@ -541,6 +548,7 @@ impl File for SimFile {
         }
         machine.disk.inode(self.inode).write(&bytes[..fits], offset)?;
         if fits < bytes.len() {
+            machine.failures += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
         machine.note(Op::Write, &path);
@@ -606,6 +614,7 @@ struct Machine {
     /// How many more operations happen before the power is lost.
     crash: Option<u64>,
     faults: Vec<Fault>,
+    failures: u64,
     interruption: Option<Interruption>,
     at_look: Option<(u64, Box<dyn FnOnce() + Send>)>,
     locks: BTreeSet<InodeId>,
@@ -674,6 +683,7 @@ impl Machine {
             fault.skip = fault.skip.saturating_sub(1);
             !spent
         });
+        self.failures += u64::from(due.is_some());
         due
     }
 

@@ -192,6 +192,24 @@ fn a_killed_process_leaves_everything_behind_it_pending() {
 }
 
 #[test]
+fn what_is_to_come_does_not_end_with_the_process_but_with_the_power() {
+    let (fs, _file) = with_file();
+    fs.fail_at(1, None, io::ErrorKind::Other);
+    fs.crash_at(3);
+    let next = fs.kill();
+    create(&next, "b");
+    assert!(next.create(&path("c")).is_err() && !next.is_down());
+    assert_eq!((next.failures(), fs.failures()), (1, 0));
+    next.fail_at(9, None, io::ErrorKind::Other);
+    create(&next, "c");
+    assert!(next.create(&path("d")).is_err() && next.is_down());
+    assert_eq!(next.failures(), 1, "a machine that is down does nothing");
+    let fs = next.kill();
+    create(&fs, "d");
+    assert!(!fs.is_armed() && !next.crash(0).is_armed());
+}
+
+#[test]
 fn only_a_held_lock_refuses() {
     let fs = SimFs::new(0);
     let lock = fs.lock(&path("lock")).unwrap().unwrap();
@@ -213,7 +231,7 @@ fn a_full_disk_takes_what_fits() {
     file.write_at(b"in place", 0).unwrap();
     file.set_len(8).unwrap();
     assert!(full(create(&fs, "b").write_at(b"abc", 0)));
-    assert_eq!(fs.total_len(), 10);
+    assert_eq!((fs.total_len(), fs.failures()), (10, 2));
     fs.remove_file(&path("b"));
     assert_eq!((fs.total_len(), fs.names(Path::new("dir"))), (8, vec!["a".to_owned()]));
 }

@@ -1,0 +1,500 @@
+//! The store against a model: steps, and a run of them on the simulated disk, with tiny segments, few keys,
+//! colliding hashes, failing operations, a full disk, closings, kills and power losses at any operation, compared with a
+//! `BTreeMap` after each. Values expire, and the clock goes forward and back. The tests draw the steps at random, the fuzzer from [`bytes`].
+//!
+//! What a crash may take: the log has an order, so what is there afterwards is what the model held
+//! after some operation, no earlier than the last one that its durability covers. A write that failed may
+//! be there as well, on top of what it was to follow, until something else is written.
+
+pub(crate) mod bytes;
+pub(crate) mod machine;
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::iter;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::expiry::Expiry;
+use crate::options::{Durability, EmptyValues, Options, ReadMode};
+use crate::store::Store;
+use machine::{Machine, unexpired};
+
+/// Microseconds of a run: a few buckets of expiring bytes.
+pub(crate) const TIMES: u64 = 5 << 20;
+
+/// Values, each with the time at which it expires, if it does.
+type Contents = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Put {
+        key: u8,
+        len: usize,
+        /// `None`: the store's; the value is aligned then.
+        durability: Option<Durability>,
+    },
+    /// The value is not aligned.
+    PutWithTtl {
+        key: u8,
+        len: usize,
+        ttl: u64,
+    },
+    /// Gives the key another time, or takes it away.
+    Touch {
+        key: u8,
+        ttl: Option<u64>,
+    },
+    /// The machine's clock is set.
+    Clock {
+        time: u64,
+    },
+    Delete {
+        key: u8,
+        durability: Option<Durability>,
+    },
+    /// Keys, each with the length of its value or to be deleted.
+    Batch {
+        writes: Vec<(u8, Option<usize>)>,
+        durability: Option<Durability>,
+    },
+    Flush,
+    Sync,
+    Compact,
+    /// The store is closed, and opened again.
+    Reopen,
+    Kill,
+    /// Power is lost now.
+    Crash(PowerLoss),
+    /// Power is lost at an operation of the disk to come.
+    CrashSoon {
+        operations: u64,
+        loss: PowerLoss,
+    },
+    /// The process is killed in an operation of the disk to come.
+    KillSoon {
+        operations: u64,
+    },
+    /// An operation of the disk to come fails.
+    FailSoon {
+        operations: u64,
+    },
+    /// The disk has room for so many bytes more; `None`: for whatever comes.
+    Room {
+        bytes: Option<u64>,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PowerLoss {
+    /// Decides what of the unsynced reached the disk.
+    pub(crate) seed: u64,
+    /// After so many operations of the next recovery comes another.
+    pub(crate) again_at: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) segment_size: u64,
+    pub(crate) durability: Durability,
+    pub(crate) hash_mask: u64,
+    pub(crate) stored_empty: bool,
+    pub(crate) default_ttl: Option<u64>,
+    pub(crate) read_mode: ReadMode,
+}
+
+/// The store, and what may be in it.
+pub(crate) struct Run {
+    pub(crate) machine: Machine,
+    store: Store,
+    setup: Setup,
+    /// The states that the store went through since the last that is durable, oldest first.
+    history: Vec<State>,
+    /// Index into the history of the last state that survives the process.
+    flushed: usize,
+    writes: u32,
+    /// The store's: never earlier than it was.
+    time: u64,
+    /// What ends the machine when it goes down.
+    end: End,
+    /// A sync has failed, and nothing is written until the store is opened again.
+    is_poisoned: bool,
+    /// How many operations of the disk had failed when the store had been opened.
+    failures_at_opening: u64,
+    /// And before this step.
+    failures_before: u64,
+}
+
+/// What the store held, and would have held if a write had succeeded that failed then.
+#[derive(Default)]
+struct State {
+    contents: Contents,
+    failed: Vec<Contents>,
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Kill,
+    PowerLoss(PowerLoss),
+}
+
+/// Runs the steps, loses what can be lost, and goes on.
+pub(crate) fn run(setup: Setup, steps: &[Step]) {
+    let mut run = Run::new(setup);
+    steps.iter().for_each(|step| run.take(step));
+    run.finish();
+}
+
+impl Run {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let empty = if setup.stored_empty { EmptyValues::Stored } else { EmptyValues::Delete };
+        let options = Options::new()
+            .segment_size(setup.segment_size)
+            .durability(setup.durability)
+            .read_mode(setup.read_mode)
+            .empty_values(empty)
+            .default_ttl(setup.default_ttl.map(Duration::from_micros));
+        let mut machine = Machine::with(options);
+        machine.hash_mask = setup.hash_mask;
+        let store = machine.open().unwrap();
+        Run {
+            machine,
+            store,
+            setup,
+            history: vec![State::default()],
+            flushed: 0,
+            writes: 0,
+            time: 0,
+            end: End::Kill,
+            is_poisoned: false,
+            failures_at_opening: 0,
+            failures_before: 0,
+        }
+    }
+
+    fn last(&mut self) -> &mut State {
+        self.history.last_mut().unwrap()
+    }
+
+    fn now(&self) -> Contents {
+        self.unexpired(&self.history.last().unwrap().contents)
+    }
+
+    fn unexpired(&self, contents: &Contents) -> Contents {
+        let mut contents = contents.clone();
+        contents.retain(|_, (_, expires_at)| expires_at.is_none_or(|at| at > self.time));
+        contents
+    }
+
+    /// What the store holds.
+    fn found(&self) -> Contents {
+        let expires_at = |key: &[u8]| match self.store.expires_at(key).unwrap().unwrap() {
+            Expiry::Never => None,
+            Expiry::At(time) => Some(time.duration_since(UNIX_EPOCH).unwrap().as_micros() as u64),
+        };
+        let found = unexpired(&self.store).into_iter();
+        let found: Contents =
+            found.map(|(key, value)| (key.clone(), (value, expires_at(&key)))).collect();
+        assert!(self.store.len() >= found.len());
+        found
+    }
+
+    pub(crate) fn take(&mut self, step: &Step) {
+        self.failures_before = self.machine.fs.failures();
+        match *step {
+            Step::Put { key, len, durability } => {
+                let key = Self::key(key);
+                let value = self.value(len, durability.is_none());
+                let mut next = self.now();
+                self.put(&mut next, &key, &value, None);
+                let result = match durability {
+                    None => self.store.put_aligned(&key, &value, Self::align(&key)),
+                    Some(durability) => self.store.put_with(&key, &value, durability),
+                };
+                self.wrote(result, next, durability);
+            }
+            Step::PutWithTtl { key, len, ttl } => {
+                let key = Self::key(key);
+                let value = self.value(len, false);
+                let mut next = self.now();
+                self.put(&mut next, &key, &value, Some(ttl));
+                let result = self.store.put_with_ttl(&key, &value, Duration::from_micros(ttl));
+                self.wrote(result, next, None);
+            }
+            Step::Touch { key, ttl } => {
+                let key = Self::key(key);
+                let mut next = self.now();
+                let known = next.get_mut(&key);
+                let is_there = known.is_some();
+                if let Some((_, expires_at)) = known {
+                    *expires_at = ttl.map(|ttl| self.time + ttl);
+                }
+                let result = match ttl {
+                    Some(ttl) => self.store.touch(&key, Duration::from_micros(ttl)),
+                    None => self.store.persist(&key),
+                };
+                if let Ok(found) = &result {
+                    assert_eq!(*found, is_there);
+                }
+                // One that finds nothing writes nothing, and may do so after a failed sync.
+                if is_there || result.is_err() {
+                    self.wrote(result.map(drop), next, None);
+                }
+            }
+            Step::Clock { time } => {
+                self.machine.time.set(time);
+                self.time = self.time.max(time);
+            }
+            Step::Delete { key, durability } => {
+                let key = Self::key(key);
+                let mut next = self.now();
+                let was_there = next.remove(&key).is_some();
+                let result = match durability {
+                    None => self.store.delete(&key),
+                    Some(durability) => self.store.delete_with(&key, durability),
+                };
+                let result = result.map(|found| assert_eq!(found, was_there));
+                self.wrote(result, next, durability);
+            }
+            Step::Batch { ref writes, durability } => {
+                let (mut batch, mut next) = (Batch::new(), self.now());
+                for &(key, len) in writes {
+                    let key = Self::key(key);
+                    if let Some(len) = len {
+                        let value = self.value(len, true);
+                        self.put(&mut next, &key, &value, None);
+                        batch.put_aligned(&key, &value, Self::align(&key));
+                    } else {
+                        next.remove(&key);
+                        batch.delete(&key);
+                    }
+                }
+                let result = match durability {
+                    None => self.store.write(&batch),
+                    Some(durability) => self.store.write_with(&batch, durability),
+                };
+                // One that does nothing makes nothing durable.
+                let durability =
+                    if writes.is_empty() { Some(Durability::Buffered) } else { durability };
+                self.wrote(result, next, durability);
+            }
+            Step::Flush => {
+                let result = self.store.flush();
+                let went_well = self.went_well(&result);
+                self.reached(went_well, false);
+            }
+            Step::Sync => {
+                let result = self.store.sync();
+                let went_well = self.went_well(&result);
+                self.reached(went_well, true);
+            }
+            Step::Compact => {
+                // One that finds nothing to do makes nothing durable.
+                let result = self.store.compact();
+                self.went_well(&result);
+            }
+            Step::Reopen => {
+                let result = self.store.clone().close();
+                let went_well = self.went_well(&result);
+                self.reached(went_well, true);
+                if went_well {
+                    // What a failed write left has been cut off.
+                    self.last().failed.clear();
+                }
+                if !self.machine.fs.is_down() {
+                    self.open(self.flushed);
+                }
+            }
+            Step::Kill => self.go_down(End::Kill),
+            Step::Crash(loss) => self.go_down(End::PowerLoss(loss)),
+            Step::CrashSoon { operations, loss } => {
+                self.go_down_soon(operations, End::PowerLoss(loss));
+            }
+            Step::KillSoon { operations } => self.go_down_soon(operations, End::Kill),
+            Step::FailSoon { operations } => {
+                self.machine.fs.fail_at(operations, None, ErrorKind::Other);
+            }
+            Step::Room { bytes } => {
+                let capacity = bytes.map(|bytes| self.machine.fs.total_len() + bytes);
+                self.machine.fs.set_capacity(capacity);
+            }
+        }
+        if self.machine.fs.is_down() {
+            self.go_down(self.end);
+        }
+        // Looked at, a time is one that the store does not go back behind.
+        assert_eq!(self.store.now(), self.time);
+        assert_eq!(self.found(), self.now());
+        self.check_alignment();
+    }
+
+    /// What has been recovered is durable, and the store goes on.
+    pub(crate) fn finish(&mut self) {
+        let seed = u64::from(self.writes);
+        self.take(&Step::Crash(PowerLoss { seed, again_at: None }));
+        self.take(&Step::Crash(PowerLoss { seed, again_at: None }));
+        self.take(&Step::Put { key: 1, len: 9, durability: None });
+        self.take(&Step::Compact);
+        self.take(&Step::Reopen);
+    }
+
+    fn go_down_soon(&mut self, operations: u64, end: End) {
+        self.machine.fs.crash_at(operations);
+        self.end = end;
+    }
+
+    fn key(key: u8) -> Vec<u8> {
+        // The first is the empty key.
+        vec![b'k'; usize::from(key)]
+    }
+
+    /// Every other key's values are aligned, each to something else.
+    fn align(key: &[u8]) -> usize {
+        if key.len().is_multiple_of(2) { 1 } else { 1 << key.len() }
+    }
+
+    fn check_alignment(&self) {
+        for (key, _) in self.now().iter().filter(|(_, (value, _))| value.starts_with(b"<")) {
+            let value = self.store.get(key).unwrap().unwrap();
+            assert_eq!(value.as_ptr() as usize % Self::align(key), 0, "of {} bytes", key.len());
+        }
+    }
+
+    /// What a put makes of the contents.
+    fn put(&self, contents: &mut Contents, key: &[u8], value: &[u8], ttl: Option<u64>) {
+        if value.is_empty() && !self.setup.stored_empty {
+            contents.remove(key);
+        } else {
+            let ttl = ttl.or(self.setup.default_ttl);
+            contents.insert(key.to_vec(), (value.to_vec(), ttl.map(|ttl| self.time + ttl)));
+        }
+    }
+
+    /// No two writes write the same bytes, but for short ones. It shows whether the value is to be aligned.
+    fn value(&mut self, len: usize, is_aligned: bool) -> Vec<u8> {
+        self.writes += 1;
+        let pattern = format!("{}{}>", if is_aligned { '<' } else { '|' }, self.writes);
+        let mut value = pattern.repeat(len.div_ceil(pattern.len())).into_bytes();
+        value.truncate(len);
+        value
+    }
+
+    /// Whether it did. If not, the machine is down, something failed on the disk, or a sync had.
+    fn went_well<T>(&mut self, result: &Result<T>) -> bool {
+        let error = match result {
+            Ok(_) => {
+                assert!(!self.is_poisoned, "writes are refused after a failed sync");
+                return true;
+            }
+            Err(_) if self.machine.fs.is_down() => return false,
+            Err(error) => error,
+        };
+        let failures = self.machine.fs.failures();
+        match error {
+            Error::Poisoned { .. } => assert!(failures > self.failures_at_opening, "{error}"),
+            // A file that could not be removed is in the way of the next.
+            Error::Io { source, .. } if source.kind() == ErrorKind::AlreadyExists => {
+                assert!(failures > self.failures_at_opening, "{error}");
+            }
+            Error::Io { .. } => {
+                assert!(failures > self.failures_before && !self.is_poisoned, "{error}");
+            }
+            _ => panic!("{error}"),
+        }
+        self.is_poisoned = matches!(error, Error::Poisoned { .. });
+        false
+    }
+
+    fn wrote(&mut self, result: Result<()>, next: Contents, durability: Option<Durability>) {
+        let was_poisoned = self.is_poisoned;
+        let went_well = self.went_well(&result);
+        // If only the sync failed, or the machine went down, it has been written all the same.
+        let has_happened = went_well
+            || self.machine.fs.is_down()
+            || !was_poisoned && self.is_poisoned && self.found() == self.unexpired(&next);
+        if has_happened {
+            // What changes nothing may have written nothing: what failed before may still be there.
+            if next != self.now() {
+                if went_well {
+                    self.last().failed.clear();
+                }
+                self.history.push(State { contents: next, failed: Vec::new() });
+            }
+        } else if !was_poisoned {
+            self.last().failed.push(next);
+        }
+        match durability.unwrap_or(self.setup.durability) {
+            Durability::Buffered => {}
+            Durability::Flushed | Durability::Interval(_) => self.reached(went_well, false),
+            Durability::Synced => self.reached(went_well, true),
+        }
+    }
+
+    /// If it went well, everything so far survives the process or, if `durable`, the machine.
+    fn reached(&mut self, went_well: bool, durable: bool) {
+        if !went_well {
+            return;
+        }
+        self.flushed = self.history.len() - 1;
+        if durable {
+            self.history.drain(..self.flushed);
+            self.flushed = 0;
+        }
+    }
+
+    fn go_down(&mut self, end: End) {
+        self.go_down_from(self.flushed, end);
+    }
+
+    /// The next process finds one of the states from `earliest` on, or, after a power loss, any.
+    fn go_down_from(&mut self, earliest: usize, end: End) {
+        match end {
+            End::Kill => {
+                self.machine = self.machine.kill();
+                self.open(earliest);
+            }
+            End::PowerLoss(PowerLoss { seed, again_at }) => {
+                self.machine = self.machine.crash(seed);
+                if let Some(operations) = again_at {
+                    let again = PowerLoss { seed: seed + 1, again_at: None };
+                    self.go_down_soon(operations, End::PowerLoss(again));
+                }
+                self.open(0);
+            }
+        }
+    }
+
+    /// Opens what is left: one of the states from `earliest` on, which is durable now.
+    fn open(&mut self, earliest: usize) {
+        let failures_before = self.machine.fs.failures();
+        // What a clock that is behind shows again is tested under hazard 9.
+        self.machine.time.set(self.time);
+        let mut opened = self.machine.open();
+        if opened.is_err() && !self.machine.fs.is_down() {
+            assert!(self.machine.fs.failures() > failures_before, "{opened:?}");
+            self.machine.fs.disarm();
+            self.machine.fs.set_capacity(None);
+            opened = self.machine.open();
+        }
+        self.store = match opened {
+            // It opened, but only what is mapped can be read once the machine is down.
+            Ok(_) if self.machine.fs.is_down() && self.setup.read_mode == ReadMode::Copy => {
+                return self.go_down_from(earliest, self.end);
+            }
+            Ok(store) => store,
+            Err(_) if self.machine.fs.is_down() => return self.go_down_from(earliest, self.end),
+            Err(error) => panic!("{error}"),
+        };
+        let found = self.found();
+        let states = self.history[earliest..].iter();
+        let states = states.flat_map(|state| iter::once(&state.contents).chain(&state.failed));
+        let possible: Vec<_> = states.map(|state| self.unexpired(state)).collect();
+        assert!(possible.contains(&found), "found {found:?}\npossible {possible:?}");
+        self.history = vec![State { contents: found, failed: Vec::new() }];
+        self.flushed = 0;
+        self.is_poisoned = false;
+        self.failures_at_opening = self.machine.fs.failures();
+        assert!(self.store.recovery_report().damage.is_empty());
+    }
+}
