@@ -19,7 +19,7 @@ pub(crate) fn stats(shape: Shape, store: &Store) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn figures(stats: &Stats) -> [(&'static str, u64); 9] {
+fn figures(stats: &Stats) -> [(&'static str, u64); 11] {
     [
         ("keys", stats.keys as u64),
         ("segments", stats.segments as u64),
@@ -30,6 +30,8 @@ fn figures(stats: &Stats) -> [(&'static str, u64); 9] {
         ("key_directory_bytes", stats.key_directory_bytes as u64),
         ("pinned_segments", stats.pinned_segments as u64),
         ("pinned_bytes", stats.pinned_bytes),
+        ("snapshots", stats.snapshots as u64),
+        ("snapshot_changes", stats.snapshot_changes as u64),
     ]
 }
 
