@@ -20,6 +20,7 @@ use crate::fs::{self, Fs, Lock};
 use crate::location::SegmentId;
 use crate::log::Log;
 use crate::manifest::{Manifest, SealedEntry};
+use crate::position::History;
 use crate::progress::{Progress, Teller};
 use crate::recover::{self, Files};
 use crate::segment::open_listed;
@@ -100,7 +101,9 @@ fn backup(
     let destination = Destination::open(&*log.fs, dest, &log.commits.current().seed)?;
     let mut writer = log.writer()?;
     log.seal_for_compaction(&mut writer)?;
-    let next = Manifest { tail: Vec::new(), ..log.commits.current() };
+    // What is written to the store from now on is not in the log of the backup, whatever positions say.
+    let history = History::new(commit::random_lineage(&log.directory)?);
+    let next = Manifest { history, tail: Vec::new(), ..log.commits.current() };
     drop(writer);
 
     destination.refuse_diverged(&next)?;

@@ -103,6 +103,11 @@ impl Commits {
         self.current.lock().clone()
     }
 
+    /// Another one for each commit.
+    pub(crate) fn nonce(&self) -> u64 {
+        self.current.lock().nonce
+    }
+
     pub(crate) fn next_file_id(&self) -> SegmentId {
         self.current.lock().next_file_id
     }
@@ -191,6 +196,12 @@ fn random_nonce(directory: &Directory) -> Result<u64> {
             error,
         ))
     })
+}
+
+/// What the positions in a log have in common of which nobody knows what it held before.
+pub(crate) fn random_lineage(directory: &Directory) -> Result<u32> {
+    // Any bits of random ones are.
+    random_nonce(directory).map(|nonce| nonce as u32)
 }
 
 /// A new store's hash seed.

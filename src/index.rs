@@ -416,7 +416,15 @@ impl Index {
         let (keydir, segments) = (KeyDirectory::new(), Table::new());
         let (directory, hasher) = (self.directory.clone(), self.hasher.clone());
         let newest_timestamp = AtomicU64::new(0);
-        Index { keydir, segments, directory, hasher, verify: self.verify, ordered: None, newest_timestamp }
+        Index {
+            keydir,
+            segments,
+            directory,
+            hasher,
+            verify: self.verify,
+            ordered: None,
+            newest_timestamp,
+        }
     }
 
     /// Lets each key's entry name the record that it does in another index. That one's segments are here in the

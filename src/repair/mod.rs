@@ -24,6 +24,7 @@ use crate::error::{Damage, Error, Result};
 use crate::fs::{Fs, OsFs, Reading};
 use crate::manifest::{Manifest, SealedEntry};
 use crate::options::{Options, Recovery};
+use crate::position::History;
 use crate::progress::{Progress, Teller};
 use crate::recover::{self, Recovered};
 use crate::segment::corrupt;
@@ -132,6 +133,7 @@ fn open(
     if let Some(mut manifest) = as_it_is(manifest, &examined.checked) {
         report.set_aside.push(keep(&**fs, &directory.manifest())?);
         report.manifest_rebuilt = true;
+        manifest.history = History::new(commit::random_lineage(directory)?);
         commit::create_manifest(&**fs, directory, &mut manifest)?;
     }
     recover::recover(fs, directory, options, hash_mask)

@@ -21,6 +21,7 @@ use crate::fs::{Fs, Reading};
 use crate::index::Existing;
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::manifest::SealedEntry;
+use crate::position::History;
 use crate::progress::{Progress, Teller};
 use crate::recover::{self, Recovered};
 use crate::segment::scan::{self, Found, Rules};
@@ -82,6 +83,7 @@ impl Salvage<'_> {
             manifest.sealed.retain(|entry| !is_damaged(entry.id));
             manifest.sealed.extend(copies);
             manifest.sealed.sort_by_key(|entry| entry.id);
+            manifest.history = History::new(commit::random_lineage(self.directory)?);
             Ok(())
         })?;
         for path in damaged.iter().map(|damaged| damaged.segment.path()) {

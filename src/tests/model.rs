@@ -105,6 +105,12 @@ fn ttl() -> impl Strategy<Value = u64> {
     prop_oneof![0u64..100, 0..TIMES]
 }
 
+/// Segments of a few records.
+pub(super) fn plain_setup() -> Setup {
+    let (durability, hash_mask) = (Durability::Flushed, u64::MAX);
+    Setup { segment_size: 400, durability, hash_mask, stored_empty: false, default_ttl: None }
+}
+
 /// What goes well.
 pub(super) fn calm_step() -> impl Strategy<Value = Step> {
     let len = prop_oneof![1 => Just(0usize), 8 => 1usize..60, 1 => 200usize..2000];
@@ -123,7 +129,7 @@ pub(super) fn calm_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         25 => calm_step(),
         1 => Just(Step::Kill),
@@ -136,7 +142,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// The store, and what may be in it.
 pub(super) struct Run {
     pub(super) machine: Machine,
-    store: Store,
+    pub(super) store: Store,
     setup: Setup,
     /// What the store held after each operation since the last that is durable, oldest first.
     history: Vec<Contents>,
