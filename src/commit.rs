@@ -125,6 +125,11 @@ impl Commits {
         self.current.lock().manifest.clone()
     }
 
+    /// Another one for each commit.
+    pub(crate) fn nonce(&self) -> u64 {
+        self.current.lock().manifest.nonce
+    }
+
     pub(crate) fn next_file_id(&self) -> SegmentId {
         self.current.lock().manifest.next_file_id
     }
@@ -221,12 +226,22 @@ fn write_file(fs: &dyn Fs, path: &Path, bytes: &[u8], poison: &Poison) -> Result
 
 /// Makes a manifest look like none that was before.
 pub(crate) fn renew(manifest: &mut Manifest, directory: &Directory) -> Result<()> {
-    manifest.nonce = getrandom::u64().map_err(|error| {
+    manifest.nonce = random(directory)?;
+    Ok(())
+}
+
+fn random(directory: &Directory) -> Result<u64> {
+    getrandom::u64().map_err(|error| {
         Error::io("get random bytes for the manifest of", directory.path())(std::io::Error::other(
             error,
         ))
-    })?;
-    Ok(())
+    })
+}
+
+/// What the positions in a log have in common of which nobody knows what it held before.
+pub(crate) fn random_lineage(directory: &Directory) -> Result<u32> {
+    // Any bits of random ones are.
+    random(directory).map(|bits| bits as u32)
 }
 
 /// A new store's hash seed.

@@ -166,7 +166,7 @@ impl Store {
             for (n, record) in records.iter_mut().enumerate() {
                 record.batch = BatchPart::of(n, 2);
             }
-            if self.log().write_if(&seen, records, self.durability())? {
+            if self.inner_log().write_if(&seen, records, self.durability())? {
                 return Ok(true);
             }
         }
@@ -193,7 +193,7 @@ impl Store {
     fn write_seen(&self, seen: &Seen<'_>, record: Record<'_>) -> Result<bool> {
         let is_needless = record.is_tombstone() && seen.hit().is_none();
         let records = if is_needless { Vec::new() } else { vec![record] };
-        self.log().write_if(seen, records, self.durability())
+        self.inner_log().write_if(seen, records, self.durability())
     }
 }
 

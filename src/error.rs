@@ -8,6 +8,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::position::Position;
+
 /// What every fallible function of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -261,6 +263,19 @@ pub enum Error {
         path: PathBuf,
         /// How often was looked.
         looks: usize,
+    },
+
+    /// The log does not hold any more what stood between this position and what it holds now: a compaction has left
+    /// out what did not count, a crash took it, or it was another store's.
+    #[error(
+        "the log cannot be followed from {asked}: it is whole from {oldest} on; take Store::end(), \
+         copy all keys and values, from a backup say, and follow the log from that end"
+    )]
+    Gone {
+        /// The position from which the log was asked for.
+        asked: Position,
+        /// The first position from which the log is as it was written.
+        oldest: Position,
     },
 
     /// An earlier sync or rename failed, so nobody knows what is on disk. Reads go on; writes are

@@ -63,7 +63,7 @@ impl Store {
         ttl: Duration,
     ) -> Result<()> {
         let record = self.put_of(key.as_ref(), value.as_ref(), 1, Some(ttl))?;
-        self.log().write(record, self.durability())
+        self.inner_log().write(record, self.durability())
     }
 
     /// How long `key` stays; `None` if it has no value, or none any more. Costs what [`Store::get`] does.
@@ -143,7 +143,7 @@ impl Store {
             let old = frame.record().as_single();
             let new = Record { expires_at, ..old };
             let records = if new.expires_at == old.expires_at { Vec::new() } else { vec![new] };
-            if self.log().write_if(&seen, records, self.durability())? {
+            if self.inner_log().write_if(&seen, records, self.durability())? {
                 return Ok(true);
             }
         }

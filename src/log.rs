@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -21,6 +22,7 @@ use crate::commit::{self, Commits};
 use crate::directory::Directory;
 use crate::durable::Durable;
 use crate::error::{Error, Result};
+use crate::feed::watch::{Event, Watchers};
 use crate::fs::{Fs, Reading, prefetch_bytes};
 use crate::index::{Carried, Extent, Index, Seen};
 use crate::interval::Interval;
@@ -28,6 +30,7 @@ use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::manifest::Manifest;
 use crate::options::{Durability, Options};
 use crate::past::Past;
+use crate::position::Position;
 use crate::record::{self, MAX_ALIGN, Record};
 use crate::segment::{Active, Appended, Segment};
 
@@ -38,6 +41,9 @@ pub(crate) struct Log {
     pub(crate) index: Index,
     pub(crate) clock: Clock,
     pub(crate) reading: Reading,
+    pub(crate) watchers: Arc<Watchers>,
+    /// Of all positions; it never changes while the store is open.
+    pub(crate) lineage: u32,
     segment_size: u64,
     read_only: bool,
     writer: Mutex<Writer>,
@@ -54,6 +60,8 @@ pub(crate) struct Writer {
     active: Option<Appending>,
     /// The position behind all that has been appended.
     end: u64,
+    /// What has been appended and not told, while somebody watches.
+    untold: Vec<Event>,
     /// The first active segment has been made, or must not take up an older one any more.
     begun: bool,
 }
@@ -76,6 +84,7 @@ impl Log {
         clock: Clock,
         options: &Options,
     ) -> Arc<Self> {
+        let lineage = commits.current().history.lineage;
         Arc::new_cyclic(|this| Log {
             fs,
             directory,
@@ -83,6 +92,8 @@ impl Log {
             index,
             clock,
             reading: Reading::new(options),
+            watchers: Arc::default(),
+            lineage,
             segment_size: options.segment_size,
             read_only: options.read_only,
             writer: Mutex::default(),
@@ -224,6 +235,32 @@ impl Log {
         }
     }
 
+    /// Does something for who keeps positions, before anybody writes more: all is in the files, and no
+    /// segment's id is ever given to another.
+    pub(crate) fn at_end<T>(&self, act: impl FnOnce() -> T) -> Result<T> {
+        let mut writer = self.writer()?;
+        if let Some(appending) = &mut writer.active {
+            appending.active.flush()?;
+            self.name(appending)?;
+        }
+        Ok(act())
+    }
+
+    /// Whether nobody writes.
+    #[cfg(test)]
+    pub(crate) fn is_free(&self) -> bool {
+        self.writer.try_lock().is_some()
+    }
+
+    /// Makes the active segment's name durable: without it, a power loss may free its id.
+    fn name(&self, appending: &mut Appending) -> Result<()> {
+        if !appending.named {
+            self.commits.sync_dir()?;
+            appending.named = true;
+        }
+        Ok(())
+    }
+
     /// Makes all that was written before the call durable.
     pub(crate) fn sync(&self) -> Result<()> {
         let mut writer = self.writer()?;
@@ -294,9 +331,12 @@ impl Log {
     }
 
     /// What a write does after its entry has changed.
-    fn settle(&self, writer: MutexGuard<'_, Writer>, durability: Durability) -> Result<()> {
+    fn settle(&self, mut writer: MutexGuard<'_, Writer>, durability: Durability) -> Result<()> {
         let end = writer.end;
+        let woken = self.tell(&mut writer);
         drop(writer);
+        // They may do anything, this store's writes too.
+        woken.into_iter().for_each(Waker::wake);
         match durability {
             Durability::Buffered | Durability::Flushed => Ok(()),
             Durability::Interval(interval) => self.sync_later(end, interval),
@@ -327,10 +367,7 @@ impl Log {
         let Some(appending) = &mut writer.active else { return Ok(end) };
         let flushed = end - appending.active.buffered();
         appending.active.expect_syncs();
-        if !appending.named {
-            self.commits.sync_dir()?;
-            appending.named = true;
-        }
+        self.name(appending)?;
         let (file, path) = (appending.active.file(), Arc::clone(appending.active.path()));
         drop(writer);
         self.commits.poison().attempt(|| file.sync().map_err(Error::io("sync", &*path)))?;
@@ -347,7 +384,9 @@ impl Log {
         let (slot, appended) =
             (appending.slot, appending.active.append(record, durability.flushes())?);
         writer.end += appended.len;
-        self.index.location(slot, appended.offset).ok_or_else(|| self.too_many_segments())
+        let place = self.index.location(slot, appended.offset);
+        self.note(writer, std::slice::from_ref(record), appended.offset);
+        place.ok_or_else(|| self.too_many_segments())
     }
 
     /// Appends records to one segment, all of them or none.
@@ -362,8 +401,32 @@ impl Log {
         let slot = appending.slot;
         let run = appending.active.append_run(records, durability.flushes())?;
         writer.end += run.iter().map(|appended| appended.len).sum::<u64>();
+        if let Some(first) = run.first() {
+            self.note(writer, records, first.offset);
+        }
         let place = |appended: &Appended| self.index.location(slot, appended.offset);
         run.iter().map(place).collect::<Option<_>>().ok_or_else(|| self.too_many_segments())
+    }
+
+    /// Keeps for those who watch what has just been appended, from this offset on.
+    #[inline]
+    fn note(&self, writer: &mut Writer, records: &[Record<'_>], start: u64) {
+        if self.watchers.is_any()
+            && let Some(appending) = &writer.active
+        {
+            let position = appending.active.position(self.lineage, start);
+            writer.untold.extend(records.iter().map(|record| Event::of(record, position)));
+        }
+    }
+
+    /// Tells those who watch what was written and can be read. Answers whom to wake when nobody waits for locks of
+    /// the caller's.
+    #[inline]
+    fn tell(&self, writer: &mut Writer) -> Vec<Waker> {
+        match writer.untold.is_empty() {
+            true => Vec::new(),
+            false => self.watchers.tell(&mut writer.untold),
+        }
     }
 
     /// An active segment with room for `count` records that are `len_at(offset)` bytes long there.
@@ -395,7 +458,11 @@ impl Log {
             writer.active = Some(self.start_active(most, !writer.begun)?);
             writer.begun = true;
         }
-        writer.active.as_mut().ok_or(Error::Closed)
+        let appending = writer.active.as_mut().ok_or(Error::Closed)?;
+        if self.watchers.is_any() {
+            self.name(appending)?;
+        }
+        Ok(appending)
     }
 
     /// Seals the active segment, if there is one: durable, read-only, listed, mapped anew.
@@ -433,20 +500,26 @@ impl Log {
     }
 
     /// Lets everything go, durably. No compaction runs.
-    pub(crate) fn clear(&self) -> Result<()> {
+    pub(crate) fn clear(&self) -> Result<Vec<Waker>> {
         let mut writer = self.writer()?;
         // So that there is one manifest to replace, and what is in it is all there is.
         self.seal_for_compaction(&mut writer)?;
+        let mut position = Position::START;
         let all = self.index.segments.list();
         self.commits.commit(|manifest| {
             manifest.sealed.clear();
+            position = manifest.history.position(manifest.next_file_id, 0);
+            manifest.history.left_out_to(position);
             Ok(())
         })?;
         let slots = all.iter().map(|&(slot, _)| slot).collect();
         self.index.let_go(&slots, self.index.entries_in(&slots));
         // The oldest first, as in a compaction: no tombstone goes before what it deletes.
         all.iter().for_each(|(_, segment)| self.remove_file(segment.id()));
-        Ok(())
+        if self.watchers.is_any() {
+            writer.untold.push(Event::Cleared { position });
+        }
+        Ok(self.tell(&mut writer))
     }
 
     /// Removes an unlisted file. Failing to is no error: the next opening removes it.
@@ -551,7 +624,10 @@ impl Log {
                 self.index.set_copy(hash, from, to);
             }
         }
-        if let Some((old_slot, _)) = old {
+        if let Some((old_slot, old)) = old {
+            let old_end = old.end(self.lineage);
+            // Before it is gone, so that nobody follows the log past it unseen.
+            self.commits.note(|manifest| manifest.history.left_out_to(old_end));
             self.index.segments.retire(old_slot);
         }
         Ok(Appending { active, slot, supersedes, named: false })

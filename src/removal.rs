@@ -1,5 +1,7 @@
 //! Removing many keys: [`Store::retain`], [`Store::drain`], [`Store::clear`].
 
+use std::task::Waker;
+
 use crate::error::Result;
 use crate::keys::Keys;
 use crate::sight::Sight;
@@ -52,7 +54,7 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn drain(&self) -> Drain<'_> {
-        Drain { store: self, keys: Keys::new(Sight::now(self.log())) }
+        Drain { store: self, keys: Keys::new(Sight::now(self.inner_log())) }
     }
 
     /// Removes everything, in one step: a crash leaves all of it or nothing. Durable when this has returned. Writes wait meanwhile, and it waits
@@ -61,7 +63,9 @@ impl Store {
     /// # Errors
     /// [`crate::Error::Io`], after which all is there still; [`crate::Error::Poisoned`]; [`crate::Error::Closed`].
     pub fn clear(&self) -> Result<()> {
-        self.uncompacted(|log| log.clear())
+        let woken = self.uncompacted(|log| log.clear())?;
+        woken.into_iter().for_each(Waker::wake);
+        Ok(())
     }
 }
 

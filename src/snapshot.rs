@@ -35,7 +35,7 @@ impl Snapshot {
     /// # Errors
     /// Those of [`Store::get`].
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        if self.store.log().is_closed() {
+        if self.store.inner_log().is_closed() {
             return Err(Error::Closed);
         }
         Ok(self.sight().find(key.as_ref())?.map(|seen| seen.value))
@@ -86,7 +86,7 @@ impl Snapshot {
     }
 
     fn sight(&self) -> Sight<'_> {
-        Sight::of(self.store.log(), &self.past)
+        Sight::of(self.store.inner_log(), &self.past)
     }
 }
 

@@ -298,7 +298,7 @@ impl Store {
 
     /// All keys, in no order.
     pub fn keys(&self) -> Keys<'_> {
-        Keys::new(Sight::now(self.log()))
+        Keys::new(Sight::now(self.inner_log()))
     }
 
     /// All keys with their values, in no order.
@@ -314,7 +314,7 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn iter(&self) -> Iter<'_> {
-        Iter::new(Sight::now(self.log()))
+        Iter::new(Sight::now(self.inner_log()))
     }
 
     /// The keys that begin with `prefix`, with their values, in the order of the keys' bytes.
@@ -331,7 +331,7 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Range<'_> {
-        Range::prefix(Sight::now(self.log()), prefix.as_ref())
+        Range::prefix(Sight::now(self.inner_log()), prefix.as_ref())
     }
 
     /// The keys within a range, with their values, in the order of the keys' bytes. Costs what [`Store::prefix`] does.
@@ -347,7 +347,7 @@ impl Store {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Range<'_> {
-        Range::within(Sight::now(self.log()), range)
+        Range::within(Sight::now(self.inner_log()), range)
     }
 
     /// The store as it is now, for reading while it changes: no write that has not returned yet is in it in part. Waits for a
@@ -368,7 +368,7 @@ impl Store {
     /// # Errors
     /// [`Error::Closed`].
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let begin = || self.log().past();
+        let begin = || self.inner_log().past();
         let past = match &self.inner.follower {
             Some(follower) => follower.between_refreshes(begin),
             None => begin(),
@@ -503,7 +503,7 @@ impl Store {
         act(&self.inner.log)
     }
 
-    pub(crate) fn log(&self) -> &Log {
+    pub(crate) fn inner_log(&self) -> &Log {
         &self.inner.log
     }
 
@@ -555,7 +555,7 @@ impl Store {
     /// Whether a record counts still.
     #[inline]
     pub(crate) fn is_live(&self, extent: &Extent) -> bool {
-        self.log().is_live(extent)
+        self.inner_log().is_live(extent)
     }
 
     /// The entry of `key`, with its record. See [`Log::write_if`].
@@ -617,9 +617,11 @@ impl Inner {
     }
 
     fn close(&self) -> Result<()> {
-        let _no_compaction = self.compaction.lock();
+        let no_compaction = self.compaction.lock();
         let closed = self.log.close();
         self.lock.lock().take();
+        drop(no_compaction);
+        self.log.watchers.close();
         closed
     }
 }

@@ -81,15 +81,17 @@ fn directories(golden: &Path, seeds: &Path) {
     };
     let one = (Kind::Data, 1, false, all.as_slice());
     let two = (Kind::Data, 2, false, newer.as_slice());
-    let closed = manifest(3, &[(1, &all), (2, &newer)], &[]);
+    let closed = manifest(2, 3, &[(1, &all), (2, &newer)], &[]);
     let lock = (Kind::Lock, 0, false, &b""[..]);
     write("closed", with_manifest(3, &closed, &[one, two, lock]));
+    let older = manifest(1, 3, &[(1, &all), (2, &newer)], &[]);
+    write("closed_in_version_1", with_manifest(3, &older, &[one, two]));
     write("closed_small_segments", with_manifest(0, &closed, &[one, two]));
     let fixed = [(Kind::Data, 1, true, all.as_slice()), (Kind::Data, 2, true, newer.as_slice())];
     write("closed_fixed", with_manifest(1, &closed, &fixed));
     write("segment_missing", with_manifest(3, &closed, &[one]));
 
-    let unsealed = manifest(3, &[(1, &all)], &[2]);
+    let unsealed = manifest(2, 3, &[(1, &all)], &[2]);
     let torn = (Kind::Data, 2, false, &newer[..newer.len() - 3]);
     write("torn", with_manifest(2, &unsealed, &[one, torn]));
     let three = (Kind::Data, 3, false, open_batch.as_slice());
@@ -99,7 +101,7 @@ fn directories(golden: &Path, seeds: &Path) {
     let cut = (Kind::Cut, 2, false, &b"earlier"[..]);
     let zeros = (Kind::Data, 2, false, zeros.as_slice());
     write("zeros_behind_tail", with_manifest(22, &unsealed, &[one, zeros, hint, cut, tmp]));
-    let orphans = manifest(9, &[(4, &all)], &[]);
+    let orphans = manifest(2, 9, &[(4, &all)], &[]);
     let four = (Kind::Data, 4, false, all.as_slice());
     let temporary = (Kind::DataTemporary, 9, false, &newer[..10]);
     write("orphans", with_manifest(11, &orphans, &[two, three, four, temporary]));

@@ -2,19 +2,19 @@
 //!
 //! Nothing panics or hangs. An opening that fails loses no data file; one that succeeds shows the
 //! same contents the next time. Puts, deletes, a compaction, closing and reopening change what they
-//! should and nothing else. Verifying finds damage where a strict opening refuses, and changes nothing; after a
+//! should and nothing else. Who follows the log from its start comes to the same contents, or to damage. Verifying finds damage where a strict opening refuses, and changes nothing; after a
 //! repair a strict opening refuses nothing any more, and what could be read before is there.
 
 #![no_main]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use tempfile::TempDir;
-use zerocask::{Durability, EmptyValues, Error, Options, Recovery, Store, Verify};
+use zerocask::{Durability, EmptyValues, Error, Options, Position, Recovery, Store, Verify};
 use zerocask_fuzz::Files;
 
 /// Where files are in memory, if there is such a place.
@@ -79,6 +79,33 @@ impl Contents {
     }
 }
 
+/// Follows the log from its start, and on. Nothing that may have expired is compared, and nothing behind damage.
+fn follow(store: &Store, contents: &Contents) {
+    let (mut values, mut expiring) = (BTreeMap::new(), BTreeSet::new());
+    let mut position = Position::START;
+    let mut is_sound = true;
+    for entry in store.log(position) {
+        let Ok(entry) = entry else {
+            is_sound = false;
+            continue;
+        };
+        assert!(entry.next >= position);
+        position = entry.next;
+        if entry.expires_at.is_some() {
+            expiring.insert(entry.key.to_vec());
+        }
+        match entry.value {
+            Some(value) => values.insert(entry.key.to_vec(), Some(value.to_vec())),
+            None => values.remove(&*entry.key),
+        };
+    }
+    if is_sound {
+        let is_compared = |(key, _): &(&Vec<u8>, _)| !expiring.contains(*key);
+        assert!(values.iter().filter(is_compared).eq(contents.values.iter().filter(is_compared)));
+        assert_eq!(store.log(store.end().unwrap()).count(), 0);
+    }
+}
+
 /// Opens and uses a fresh copy of the files. Answers what the first opening found.
 fn run(files: &Files, options: &Options, input: &[u8]) -> Option<Contents> {
     let dir = fresh_dir();
@@ -104,11 +131,12 @@ fn run(files: &Files, options: &Options, input: &[u8]) -> Option<Contents> {
     assert!(!report.unclean && !report.adopted && report.cuts.is_empty(), "{report:?}");
     assert_eq!(Contents::of(&store), found, "the second opening finds what the first found");
 
+    follow(&store, &found);
     let model = write(&store, &found, input);
-    check(&store, &model);
+    follow(&store, &check(&store, &model));
     let report = store.compact().unwrap();
     assert!(format!("{report:?}").len() > 2);
-    check(&store, &model);
+    follow(&store, &check(&store, &model));
     // Behind a compaction too.
     let model = write(&store, &model, &input[input.len() / 2..]);
     let before = check(&store, &model);

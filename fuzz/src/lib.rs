@@ -58,7 +58,10 @@ impl Kind {
 }
 
 const MANIFEST: &str = "MANIFEST";
-const MANIFEST_HEAD_LEN: usize = 52;
+/// Magic, version, seed, nonce, next id.
+const MANIFEST_FIXED_LEN: usize = 44;
+/// Not in version 1.
+const MANIFEST_HISTORY_LEN: usize = 64;
 const MANIFEST_ENTRY_LEN: usize = 36;
 
 fn data_name(id: u64) -> String {
@@ -122,11 +125,15 @@ impl Files {
     /// Makes the manifest's entries and its checksum fit.
     fn fix_manifest(&mut self) {
         let Some(mut manifest) = self.files.remove(MANIFEST) else { return };
-        if manifest.len() >= MANIFEST_HEAD_LEN + 4 {
+        let counts = match manifest.get(8..12) {
+            Some([0, 0, 0, 1]) => MANIFEST_FIXED_LEN,
+            _ => MANIFEST_FIXED_LEN + MANIFEST_HISTORY_LEN,
+        };
+        if manifest.len() >= counts + 8 + 4 {
             let end = manifest.len() - 4;
-            let (sealed, _) = manifest[44..].split_at(4);
+            let (sealed, _) = manifest[counts..].split_at(4);
             let sealed = u32::from_be_bytes(sealed.try_into().unwrap()) as usize;
-            let entries = manifest[MANIFEST_HEAD_LEN..end].chunks_exact_mut(MANIFEST_ENTRY_LEN);
+            let entries = manifest[counts + 8..end].chunks_exact_mut(MANIFEST_ENTRY_LEN);
             for entry in entries.take(sealed) {
                 let id = u64::from_be_bytes(entry[..8].try_into().unwrap());
                 let Some(data) = self.files.get(&data_name(id)) else { continue };
@@ -168,13 +175,17 @@ fn manifest_entry(id: u64, data: &[u8]) -> [u8; MANIFEST_ENTRY_LEN] {
     entry
 }
 
-/// The bytes of a manifest of these sealed segments and this tail.
-pub fn manifest(next_file_id: u64, sealed: &[(u64, &[u8])], tail: &[u64]) -> Vec<u8> {
+/// The bytes of a manifest of these sealed segments and this tail, of a log of which nothing has been left out.
+pub fn manifest(version: u32, next_file_id: u64, sealed: &[(u64, &[u8])], tail: &[u64]) -> Vec<u8> {
     let mut bytes = b"zerocask".to_vec();
-    bytes.extend(1u32.to_be_bytes());
+    bytes.extend(version.to_be_bytes());
     bytes.extend([7; 16]);
     bytes.extend([9; 8]);
     bytes.extend(next_file_id.to_be_bytes());
+    if version > 1 {
+        bytes.extend([5; 4]);
+        bytes.extend([0; MANIFEST_HISTORY_LEN - 4]);
+    }
     bytes.extend((sealed.len() as u32).to_be_bytes());
     bytes.extend((tail.len() as u32).to_be_bytes());
     sealed.iter().for_each(|(id, data)| bytes.extend(manifest_entry(*id, data)));

@@ -242,6 +242,7 @@ impl Copying<'_> {
         let log = self.log;
         let segments = &log.index.segments;
         let outputs = self.finished.iter().map(|(_, segment)| Arc::clone(segment));
+        let end = inputs.last().map(|input| input.segment.end(log.lineage));
         let slots = segments.add_all(outputs).ok_or_else(|| log.too_many_segments())?;
         // What made the dropped records stale has to be on disk before they are dropped.
         let committed = log.sync().and_then(|()| {
@@ -251,6 +252,7 @@ impl Copying<'_> {
                 manifest.sealed.retain(|sealed| !is_input(sealed.id));
                 manifest.sealed.extend(self.finished.iter().map(|(entry, _)| *entry));
                 manifest.sealed.sort_by_key(|sealed| sealed.id);
+                end.into_iter().for_each(|end| manifest.history.left_out_to(end));
                 Ok(())
             })
         });

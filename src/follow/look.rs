@@ -17,7 +17,7 @@ pub(super) enum Look {
     Bare,
     /// What the manifest listed was gone, and the manifest itself by then.
     Vanished,
-    Found(Found),
+    Found(Box<Found>),
 }
 
 /// The log, open.
@@ -53,9 +53,9 @@ impl Follower {
             (Ok(mut found), Some(unnamed)) if is_newest => {
                 found.tail.extend(unnamed);
                 found.settled = true;
-                Ok(Look::Found(found))
+                Ok(Look::Found(Box::new(found)))
             }
-            (Ok(found), _) => Ok(Look::Found(found)),
+            (Ok(found), _) => Ok(Look::Found(Box::new(found))),
             (Err(Error::MissingSegment { .. }), _) if !is_newest => Ok(Look::Vanished),
             (Err(error), _) => Err(error),
         }

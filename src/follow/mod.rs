@@ -196,7 +196,7 @@ impl Follower {
                 Look::Found(found) => found,
             };
             let settled = found.settled;
-            caught_up = CatchUp { follower: self, index, state }.with(found)?;
+            caught_up = CatchUp { follower: self, index, state }.with(*found)?;
             if !caught_up {
                 let path = self.directory.path().display();
                 tracing::warn!(%path, "the log is another one, or a part was taken back: read anew");

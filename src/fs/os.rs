@@ -154,17 +154,18 @@ impl Region {
         Ok(Arc::new(Region::new(Arc::new(Memory::Lines(lines)), skip + len, path, base)))
     }
 
-    /// A copy of the first `len` bytes of `path`, of which `fill` writes those that are not zeros: no
-    /// others take memory.
+    /// A copy of the `len` bytes of `path` from `base` on, a multiple of [`ALIGNMENT`], of which `fill` writes
+    /// those that are not zeros: no others take memory.
     pub(super) fn sparse_copy(
         path: &Arc<Path>,
+        base: u64,
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> io::Result<Arc<Self>> {
         let mut map = MmapMut::map_anon(len)?;
         fill(&mut map);
         let memory = Arc::new(Memory::Map(MmapRaw::from(map)));
-        Ok(Arc::new(Region::new(memory, len, path, 0)))
+        Ok(Arc::new(Region::new(memory, len, path, base)))
     }
 
     /// A region of its own that shows what is published now, in the same memory.

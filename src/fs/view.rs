@@ -70,9 +70,11 @@ pub(crate) enum GrowingView {
     Unmapped(Arc<Unmapped>),
 }
 
-/// All published bytes of a file, for who walks them.
+/// All published bytes of a file, or a part of them, for who walks them.
 pub(crate) struct Whole {
     region: Arc<Region>,
+    /// The offset in the file at which they end.
+    end: u64,
     /// Where they may be anything but zeros, in order.
     data: Vec<Range<u64>>,
     _in_order: Option<InOrder>,
@@ -166,20 +168,28 @@ impl View {
     /// All published bytes: the mapping, or what is held of them, or a copy, which takes as much memory as the
     /// file does on disk.
     pub(crate) fn whole(&self) -> Result<Whole> {
-        let all = 0..self.published();
+        self.part(0..self.published())
+    }
+
+    /// The bytes at `range`, which are published, and perhaps some before them.
+    pub(crate) fn part(&self, range: Range<u64>) -> Result<Whole> {
+        let end = range.end;
         match self {
             View::Mapped { region, access } => Ok(Whole {
                 region: Arc::clone(region),
-                data: vec![all],
+                end,
+                data: vec![range],
                 _in_order: InOrder::new(region, *access),
             }),
             View::Unmapped(file) => {
-                let data: Vec<_> = fs::data(&*file.file, all.clone()).collect();
-                let region = file.copy_parts(all.end, &data)?;
-                Ok(Whole { region, data, _in_order: None })
+                let base = range.start - range.start % fs::ALIGNMENT as u64;
+                let data: Vec<_> = fs::data(&*file.file, base..end).collect();
+                let region = file.copy_parts(base..end, &data)?;
+                Ok(Whole { region, end, data, _in_order: None })
             }
             View::Held(region) => {
-                Ok(Whole { region: Arc::clone(region), data: vec![all], _in_order: None })
+                let region = Arc::clone(region);
+                Ok(Whole { region, end, data: vec![range], _in_order: None })
             }
         }
     }
@@ -307,16 +317,18 @@ impl Unmapped {
         copy.map_err(|source| failure("get memory for", &self.path, offset, len, source))
     }
 
-    /// The file's first `len` bytes, zeros but for these parts.
-    fn copy_parts(&self, len: u64, parts: &[Range<u64>]) -> Result<Arc<Region>> {
+    /// The bytes at `range`, zeros but for these parts of it.
+    fn copy_parts(&self, range: Range<u64>, parts: &[Range<u64>]) -> Result<Arc<Region>> {
+        let (base, len) = (range.start, range.end - range.start);
         let mut filled = Ok(());
-        let copy = Region::sparse_copy(&self.path, len as usize, |bytes| {
+        let copy = Region::sparse_copy(&self.path, base, len as usize, |bytes| {
             filled = parts.iter().try_for_each(|part| {
-                self.read(&mut bytes[part.start as usize..part.end as usize], part.start)
+                let place = (part.start - base) as usize..(part.end - base) as usize;
+                self.read(&mut bytes[place], part.start)
             });
         });
         filled?;
-        copy.map_err(|source| failure("get memory for", &self.path, 0, len, source))
+        copy.map_err(|source| failure("get memory for", &self.path, base, len, source))
     }
 
     fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
@@ -375,12 +387,33 @@ impl Whole {
         Ok(Whole { data: fs::data(&**file, 0..len).collect(), ..whole })
     }
 
+    /// What they are shown by: what lies there lies in the file from its base on.
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        &self.region
+    }
+
+    /// The offset in the file at which they end.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The bytes from this offset of the file on.
+    pub(crate) fn bytes_from(&self, offset: u64) -> &[u8] {
+        self.bytes_at(offset..self.end).unwrap_or_default()
+    }
+
+    fn bytes_at(&self, range: Range<u64>) -> Option<&[u8]> {
+        let start = range.start.checked_sub(self.region.base())?;
+        let end = range.end.checked_sub(self.region.base())?;
+        self.region.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
+    }
+
     /// Whether there is nothing but zeros from `offset` on. Holes are not looked into.
     pub(crate) fn is_zeros_from(&self, offset: u64) -> bool {
         let first = self.data.partition_point(|part| part.end <= offset);
         self.data[first..].iter().all(|part| {
-            let part = part.start.max(offset) as usize..part.end as usize;
-            self.get(part).is_some_and(|bytes| bytes.iter().all(|&b| b == 0))
+            let bytes = self.bytes_at(part.start.max(offset)..part.end);
+            bytes.is_some_and(|bytes| bytes.iter().all(|&b| b == 0))
         })
     }
 }
@@ -389,7 +422,7 @@ impl Deref for Whole {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.region.get_from(0).unwrap_or_default()
+        self.bytes_from(self.region.base())
     }
 }
 

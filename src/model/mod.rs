@@ -107,7 +107,7 @@ pub(crate) struct Setup {
 /// The store, and what may be in it.
 pub(crate) struct Run {
     pub(crate) machine: Machine,
-    store: Store,
+    pub(crate) store: Store,
     setup: Setup,
     /// The states that the store went through since the last that is durable, oldest first.
     history: Vec<State>,

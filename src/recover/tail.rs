@@ -18,6 +18,7 @@ use crate::fs::{File, Fs, Reading, Whole};
 use crate::index::TAKE_UP_BELOW;
 use crate::location::{SegmentId, SegmentSlot};
 use crate::manifest::SealedEntry;
+use crate::position::Position;
 use crate::segment::scan::{self, Ending, Found, Rules, Summary};
 use crate::segment::{Active, Segment, corrupt, open_listed};
 
@@ -63,6 +64,13 @@ impl Tail {
 
     fn len(&self) -> u64 {
         self.files.iter().map(|file| file.len()).sum()
+    }
+
+    /// The position behind the last good record, if there is one.
+    fn end(&self, lineage: u32) -> Option<Position> {
+        let mut files = self.files.iter().zip(&self.ends);
+        let (file, summary) = files.rfind(|(_, summary)| summary.end > 0)?;
+        Some(Position::new(lineage, file.id, summary.end))
     }
 
     /// Shows the log's good records with the path and offset of each, and the offsets of those of
@@ -112,6 +120,13 @@ impl Recovering<'_> {
         let copy = self.copy_log(tail, small.as_ref(), copy_id)?;
         let small_id = small.as_ref().map(|(_, segment)| segment.id());
         commits.commit(|manifest| {
+            let history = &mut manifest.history;
+            if let Some((_, small)) = &small {
+                history.left_out_to(small.end(history.lineage));
+            }
+            if let (Some(from), Some((_, copy))) = (tail.end(history.lineage), &copy) {
+                (history.carried_from, history.carried_to) = (from, copy.end(history.lineage));
+            }
             manifest.sealed.retain(|entry| Some(entry.id) != small_id);
             manifest.sealed.extend(copy.as_ref().map(|(entry, _)| *entry));
             manifest.tail.clear();

@@ -25,6 +25,7 @@ use crate::error::{Damage, Error, Result};
 use crate::fs::{ALIGNMENT, Chunk, File, Fs, GrowingView, Reading, Region, View};
 use crate::location::{Location, SegmentId};
 use crate::manifest::SealedEntry;
+use crate::position::Position;
 use crate::record::{self, BatchPart, Frame, MAX_ALIGN, Record};
 
 /// Fits in a core's second-level cache.
@@ -166,6 +167,11 @@ impl Active {
     /// What still waits in the chunk, in bytes.
     pub(crate) fn buffered(&self) -> u64 {
         self.end - self.flushed
+    }
+
+    /// The position of what lies at `offset`, in the log of this lineage.
+    pub(crate) fn position(&self, lineage: u32, offset: u64) -> Position {
+        Position::new(lineage, self.id, offset)
     }
 
     /// For a sync outside the writer's lock.

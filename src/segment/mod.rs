@@ -12,6 +12,7 @@ pub(crate) mod scan;
 mod table;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,7 @@ use parking_lot::Mutex;
 use crate::error::{Damage, Error, Result};
 use crate::fs::{File, Fs, Reading, Region, View, Whole};
 use crate::location::SegmentId;
+use crate::position::Position;
 use crate::record::{Frame, HEADER_LEN};
 
 /// A segment as readers see it.
@@ -192,6 +194,16 @@ impl Segment {
     /// All readable bytes of a sealed segment, for who walks them.
     pub(crate) fn read_all(&self) -> Result<Whole> {
         self.view.whole()
+    }
+
+    /// Readable bytes of its file, and perhaps some before them, for who walks them.
+    pub(crate) fn read_part(&self, range: Range<u64>) -> Result<Whole> {
+        self.view.part(range)
+    }
+
+    /// The position behind all that is readable, in the log of this lineage.
+    pub(crate) fn end(&self, lineage: u32) -> Position {
+        Position::new(lineage, self.id, self.len())
     }
 
     /// What the system can be told of the file.

@@ -77,15 +77,24 @@ pub(crate) enum Ending {
 pub(crate) fn walk<'a, E>(
     whole: &'a Whole,
     rules: Rules,
+    sink: impl FnMut(Found<'a>) -> Result<(), E>,
+) -> Result<Summary, E> {
+    walk_from(whole, 0, rules, sink)
+}
+
+/// As [`walk`], from an offset on at which a record begins that belongs to no batch which began before.
+pub(crate) fn walk_from<'a, E>(
+    whole: &'a Whole,
+    start: u64,
+    rules: Rules,
     mut sink: impl FnMut(Found<'a>) -> Result<(), E>,
 ) -> Result<Summary, E> {
-    let bytes: &[u8] = whole;
     let mut checksum = crc32fast::Hasher::new();
-    let mut summary = Summary { end: 0, ending: Ending::Whole, records: 0, checksum: 0 };
+    let mut summary = Summary { end: start, ending: Ending::Whole, records: 0, checksum: 0 };
     let mut run = Run::default();
-    while summary.end < bytes.len() as u64 {
+    while summary.end < whole.end() {
         let offset = summary.end;
-        let frame = match read(bytes, offset) {
+        let frame = match read(whole, offset) {
             Ok(frame) => {
                 run.push(offset, frame, &mut sink)?;
                 frame
@@ -121,8 +130,8 @@ pub(crate) fn walk<'a, E>(
 }
 
 /// The sound record at `offset`, or what is wrong and, if its sizes fit, its frame.
-fn read(bytes: &[u8], offset: u64) -> Result<Frame<'_>, (Option<Frame<'_>>, Damage)> {
-    let rest = bytes.get(offset as usize..).unwrap_or_default();
+fn read(whole: &Whole, offset: u64) -> Result<Frame<'_>, (Option<Frame<'_>>, Damage)> {
+    let rest = whole.bytes_from(offset);
     let frame = Frame::read(rest, offset).map_err(|damage| (None, damage))?;
     match frame.verify() {
         Ok(()) => Ok(frame),
@@ -146,15 +155,14 @@ fn stop(
     if rules == Rules::Tail {
         return Some(bad);
     }
-    let bytes: &[u8] = whole;
     let claimed_end = offset + frame.len();
     let confirmed = damage == Damage::ReservedFlag
-        || claimed_end == bytes.len() as u64
-        || matches!(read(bytes, claimed_end), Ok(_) | Err((_, Damage::ReservedFlag)));
+        || claimed_end == whole.end()
+        || matches!(read(whole, claimed_end), Ok(_) | Err((_, Damage::ReservedFlag)));
     if confirmed {
         None
     } else {
-        Some(Ending::Bad(Damage::Unreadable { bytes: bytes.len() as u64 - offset }))
+        Some(Ending::Bad(Damage::Unreadable { bytes: whole.end() - offset }))
     }
 }
 

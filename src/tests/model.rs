@@ -40,6 +40,18 @@ fn ttl() -> impl Strategy<Value = u64> {
     prop_oneof![0u64..100, 0..TIMES]
 }
 
+/// Segments of a few records.
+pub(super) fn plain_setup() -> Setup {
+    Setup {
+        segment_size: 400,
+        durability: Durability::Flushed,
+        hash_mask: u64::MAX,
+        stored_empty: false,
+        default_ttl: None,
+        read_mode: read_mode(),
+    }
+}
+
 /// What goes well.
 pub(super) fn calm_step() -> impl Strategy<Value = Step> {
     let len = prop_oneof![1 => Just(0usize), 8 => 1usize..60, 1 => 200usize..2000];
@@ -62,7 +74,7 @@ pub(super) fn calm_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let loss = (any::<u32>(), prop::option::weighted(0.2, 0u64..16))
         .prop_map(|(seed, again_at)| PowerLoss { seed: u64::from(seed), again_at });
     prop_oneof![

@@ -128,6 +128,12 @@ impl SimFs {
         self.machine.lock().crash = Some(n);
     }
 
+    /// After how many operations more it goes down, if it is to.
+    #[cfg(test)]
+    pub(crate) fn pending_crash(&self) -> Option<u64> {
+        self.machine.lock().crash
+    }
+
     pub(crate) fn is_down(&self) -> bool {
         self.machine.lock().down
     }
