@@ -39,6 +39,26 @@ impl Reading {
 }
 
 #[test]
+fn a_tail_that_is_sealed_while_it_is_read_is_read_to_its_end() {
+    for n in 0..40 {
+        let machine = Machine::new(1 << 20);
+        let writer = machine.open().unwrap();
+        writer.put("old", "value").unwrap();
+        let reading = Reading::open(&machine).unwrap();
+        // The file is longer than what is in it from now on, until it is sealed.
+        writer.sync().unwrap();
+        writer.put("new", "value").unwrap();
+        writer.sync().unwrap();
+        let expected = contents(&writer);
+        let sealing = writer.clone();
+        machine.fs.at_look(n, move || sealing.close().unwrap());
+        reading.refresh();
+        machine.fs.forget_look();
+        assert_eq!(contents(&reading.store), expected, "sealed at look {n}");
+    }
+}
+
+#[test]
 fn a_read_only_store_refuses_what_would_change_it() {
     let machine = Machine::new(4096);
     let writer = machine.open().unwrap();
