@@ -192,21 +192,3 @@ fn a_location_never_leads_to_another_segment() {
         reader.join().unwrap();
     });
 }
-
-#[test]
-fn an_overlay_shows_what_was_there_when_it_was_begun() {
-    check(|| {
-        let keydir = Arc::new(KeyDirectory::new());
-        put(&keydir, A, 1);
-        let (overlay, _) = keydir.begin_overlay();
-        let reader = {
-            let keydir = Arc::clone(&keydir);
-            thread::spawn(move || {
-                let found = keydir.all_past(&overlay, A);
-                assert!(found.len() == 1 && found[0].is_same_place(at(1)));
-            })
-        };
-        assert!(keydir.change(A, Old::At(at(1)), Some(at(2))));
-        reader.join().unwrap();
-    });
-}

@@ -112,7 +112,8 @@ impl Tail {
         index: &Index,
         refreshed: &mut Refreshed,
     ) -> Result<Stretch> {
-        let len = found.file.len().map_err(Error::io("read the length of", &*self.path))?;
+        let file_len = || found.file.len().map_err(Error::io("read the length of", &*found.path));
+        let mut len = file_len()?;
         if len < self.end || !self.has_last(&*found.file)? {
             return Ok(Stretch::Rewritten);
         }
@@ -138,8 +139,15 @@ impl Tail {
                 false => found.file.read_at(bytes, self.end),
             };
             match read {
-                // It has been cut since its length was read: another look will tell.
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
+                // The zeros at its end have been cut off since its length was read: it is being sealed. What has been
+                // written is all there.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof && file_len()? < len => {
+                    len = file_len()?;
+                    if len < self.end {
+                        return Ok(Stretch::Rewritten);
+                    }
+                    continue;
+                }
                 read => read.map_err(Error::io("read", &*found.path))?,
             }
             let reached = scan::walk_growing(bytes, self.end, |_| ());
