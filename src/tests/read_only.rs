@@ -578,7 +578,7 @@ fn another_store_in_the_place_of_this_one_or_an_older_state_of_it_is_read_anew()
     };
     for (machine, replacement) in [(&machine, older), (&machine, other), (&alike("1"), alike("2"))]
     {
-        let reading = Reading::open(&machine).unwrap();
+        let reading = Reading::open(machine).unwrap();
         let held = reading.store.get("b").unwrap();
         let saved = machine.copy();
         replace(machine, &replacement);
