@@ -9,14 +9,17 @@
 //! hold the same.
 
 use std::error::Error;
+use std::time::SystemTime;
 
-use zerocask::{Batch, Position, Store};
+use zerocask::{Batch, Expiry, Position, Store, Value};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Where the replica keeps how far it has come: with what it has come to, in one batch. A key of its own that the
 /// store must not use.
 const POSITION: &[u8] = b"\0position";
+/// Instead of a position: what the replica holds is neither what it was nor what the store is.
+const COPYING: &str = "copying";
 
 fn main() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -50,6 +53,7 @@ fn main() -> Result<()> {
 /// Brings the replica up to the store. Answers how many entries or keys that took.
 fn follow(store: &Store, replica: &Store) -> Result<usize> {
     let from = match replica.get(POSITION)? {
+        Some(kept) if kept == COPYING => return copy(store, replica),
         Some(kept) => Position::from_bytes(kept.as_ref().try_into()?),
         None => Position::START,
     };
@@ -59,10 +63,7 @@ fn follow(store: &Store, replica: &Store) -> Result<usize> {
             Err(zerocask::Error::Gone { .. }) => return copy(store, replica),
             entry => entry?,
         };
-        match &entry.value {
-            Some(value) => batch.put(&entry.key, value),
-            None => batch.delete(&entry.key),
-        };
+        put(&mut batch, &entry.key, entry.value.as_ref(), entry.expires_at);
         count += 1;
         // What was written together arrives together.
         if entry.ends_batch() {
@@ -73,8 +74,23 @@ fn follow(store: &Store, replica: &Store) -> Result<usize> {
     Ok(count)
 }
 
+/// What the replica has to do for a write.
+fn put(batch: &mut Batch, key: &[u8], value: Option<&Value>, expires_at: Expiry) {
+    match (value, expires_at) {
+        (None, _) => batch.delete(key),
+        (Some(value), Expiry::Never) => batch.put(key, value),
+        (Some(value), Expiry::At(time)) => {
+            // None of it is left if it has passed.
+            let ttl = time.duration_since(SystemTime::now()).unwrap_or_default();
+            batch.put_with_ttl(key, value, ttl)
+        }
+    };
+}
+
 /// Makes the replica hold what the store does. What is written meanwhile comes by the log, next time.
 fn copy(store: &Store, replica: &Store) -> Result<usize> {
+    // Interrupted, it begins anew: from the start on, nothing tells of keys that have gone.
+    replica.put(POSITION, COPYING)?;
     let end = store.end()?;
     for key in replica.keys() {
         let key = key?;
@@ -83,13 +99,16 @@ fn copy(store: &Store, replica: &Store) -> Result<usize> {
         }
     }
     let mut count = 0;
-    for key in store.keys() {
-        let key = key?;
-        if let Some(value) = store.get(&key)? {
-            replica.put(&key, &value)?;
-            count += 1;
-        }
+    for pair in store.iter() {
+        let (key, value) = pair?;
+        let Some(expires_at) = store.expires_at(&key)? else { continue };
+        let mut batch = Batch::new();
+        put(&mut batch, &key, Some(&value), expires_at);
+        replica.write(&batch)?;
+        count += 1;
     }
+    // What was copied and stands behind that end must not be lost now: nobody would tell.
+    store.sync()?;
     replica.put(POSITION, end.to_bytes())?;
     Ok(count)
 }

@@ -26,6 +26,9 @@ use crate::manifest::Manifest;
 pub(crate) struct Commits {
     fs: Arc<dyn Fs>,
     directory: Directory,
+    /// Taken for as long as the manifest is being replaced or noted to, so that no note is lost.
+    turn: Mutex<()>,
+    /// Taken last, and never while waiting for the disk: who only looks does not wait for a commit.
     current: Mutex<Current>,
     poison: Poison,
 }
@@ -72,7 +75,7 @@ impl Poison {
 impl Commits {
     pub(crate) fn new(fs: Arc<dyn Fs>, directory: Directory, manifest: Manifest) -> Self {
         let current = Mutex::new(Current { manifest, is_ahead: false });
-        Commits { fs, directory, current, poison: Poison::default() }
+        Commits { fs, directory, turn: Mutex::default(), current, poison: Poison::default() }
     }
 
     pub(crate) fn poison(&self) -> &Poison {
@@ -82,22 +85,20 @@ impl Commits {
     /// Replaces the manifest by an edited one, durably. If it fails, the manifest is the old one,
     /// unless the store is poisoned.
     pub(crate) fn commit(&self, edit: impl FnOnce(&mut Manifest) -> Result<()>) -> Result<()> {
-        self.commit_to(&mut self.current.lock(), edit)
+        let _turn = self.turn.lock();
+        self.commit_in_turn(edit)
     }
 
     /// Makes durable what was noted, if anything was. Fails as a commit does.
     pub(crate) fn commit_notes(&self) -> Result<()> {
-        let mut current = self.current.lock();
-        if current.is_ahead { self.commit_to(&mut current, |_| Ok(())) } else { Ok(()) }
+        let _turn = self.turn.lock();
+        let is_ahead = self.current.lock().is_ahead;
+        if is_ahead { self.commit_in_turn(|_| Ok(())) } else { Ok(()) }
     }
 
-    fn commit_to(
-        &self,
-        current: &mut Current,
-        edit: impl FnOnce(&mut Manifest) -> Result<()>,
-    ) -> Result<()> {
+    fn commit_in_turn(&self, edit: impl FnOnce(&mut Manifest) -> Result<()>) -> Result<()> {
         self.poison.check()?;
-        let mut next = current.manifest.clone();
+        let mut next = self.current();
         edit(&mut next)?;
         renew(&mut next, &self.directory)?;
         self.sync_dir()?;
@@ -109,12 +110,13 @@ impl Commits {
             renamed.map_err(Error::io("rename the new manifest to", &manifest))
         })?;
         self.sync_dir()?;
-        *current = Current { manifest: next, is_ahead: false };
+        *self.current.lock() = Current { manifest: next, is_ahead: false };
         Ok(())
     }
 
     /// Notes in memory what the next commit will say; nothing on disk depends on it before.
     pub(crate) fn note(&self, edit: impl FnOnce(&mut Manifest)) {
+        let _turn = self.turn.lock();
         let mut current = self.current.lock();
         edit(&mut current.manifest);
         current.is_ahead = true;
@@ -130,6 +132,7 @@ impl Commits {
         self.current.lock().manifest.nonce
     }
 
+    /// Changes under the writer's lock only.
     pub(crate) fn next_file_id(&self) -> SegmentId {
         self.current.lock().manifest.next_file_id
     }
@@ -240,8 +243,8 @@ fn random(directory: &Directory) -> Result<u64> {
 
 /// What the positions in a log have in common of which nobody knows what it held before.
 pub(crate) fn random_lineage(directory: &Directory) -> Result<u32> {
-    // Any bits of random ones are.
-    random(directory).map(|bits| bits as u32)
+    // Any bits of random ones are. None is 0, which is that of the start of all logs.
+    random(directory).map(|bits| (bits as u32).max(1))
 }
 
 /// A new store's hash seed.

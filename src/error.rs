@@ -268,8 +268,8 @@ pub enum Error {
     /// The log does not hold any more what stood between this position and what it holds now: a compaction has left
     /// out what did not count, a crash took it, or it was another store's.
     #[error(
-        "the log cannot be followed from {asked}: it is whole from {oldest} on; take Store::end(), \
-         copy all keys and values, from a backup say, and follow the log from that end"
+        "the log cannot be followed from {asked}: {}; take Store::end(), copy all keys and values, \
+         from a backup say, sync the store, and follow the log from that end", missing(*.asked, *.oldest)
     )]
     Gone {
         /// The position from which the log was asked for.
@@ -424,4 +424,11 @@ pub enum Damage {
     /// A bit that this version does not know is set in a record whose checksum is right.
     #[error("expected no flag above bit 30, found a reserved one: written by a newer version")]
     ReservedFlag,
+}
+/// Why nobody can go on from `asked` in a log that is whole from `oldest` on.
+fn missing(asked: Position, oldest: Position) -> String {
+    match asked < oldest {
+        true => format!("it is whole from {oldest} on"),
+        false => "a crash took what stood there, or it is in another log".into(),
+    }
 }

@@ -19,7 +19,7 @@ pub enum Expiry {
 }
 
 impl Expiry {
-    fn of(expires_at: Option<u64>) -> Self {
+    pub(crate) fn of(expires_at: Option<u64>) -> Self {
         let time = expires_at.and_then(|at| UNIX_EPOCH.checked_add(Duration::from_micros(at)));
         time.map_or(Expiry::Never, Expiry::At)
     }

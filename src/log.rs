@@ -12,7 +12,6 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -22,7 +21,7 @@ use crate::commit::{self, Commits};
 use crate::directory::Directory;
 use crate::durable::Durable;
 use crate::error::{Error, Result};
-use crate::feed::watch::{Event, Watchers};
+use crate::feed::watch::{Event, Watchers, Woken};
 use crate::fs::{Fs, Reading, prefetch_bytes};
 use crate::index::{Carried, Extent, Index, Seen};
 use crate::interval::Interval;
@@ -335,8 +334,7 @@ impl Log {
         let end = writer.end;
         let woken = self.tell(&mut writer);
         drop(writer);
-        // They may do anything, this store's writes too.
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
         match durability {
             Durability::Buffered | Durability::Flushed => Ok(()),
             Durability::Interval(interval) => self.sync_later(end, interval),
@@ -385,7 +383,7 @@ impl Log {
             (appending.slot, appending.active.append(record, durability.flushes())?);
         writer.end += appended.len;
         let place = self.index.location(slot, appended.offset);
-        self.note(writer, std::slice::from_ref(record), appended.offset);
+        self.note(writer, std::slice::from_ref(record), std::slice::from_ref(&appended));
         place.ok_or_else(|| self.too_many_segments())
     }
 
@@ -401,30 +399,30 @@ impl Log {
         let slot = appending.slot;
         let run = appending.active.append_run(records, durability.flushes())?;
         writer.end += run.iter().map(|appended| appended.len).sum::<u64>();
-        if let Some(first) = run.first() {
-            self.note(writer, records, first.offset);
-        }
+        self.note(writer, records, &run);
         let place = |appended: &Appended| self.index.location(slot, appended.offset);
         run.iter().map(place).collect::<Option<_>>().ok_or_else(|| self.too_many_segments())
     }
 
-    /// Keeps for those who watch what has just been appended, from this offset on.
+    /// Keeps for those who watch what has just been appended, all at once.
     #[inline]
-    fn note(&self, writer: &mut Writer, records: &[Record<'_>], start: u64) {
+    fn note(&self, writer: &mut Writer, records: &[Record<'_>], run: &[Appended]) {
         if self.watchers.is_any()
-            && let Some(appending) = &writer.active
+            && let (Some(appending), [first, ..], [.., last]) = (&writer.active, run, run)
         {
-            let position = appending.active.position(self.lineage, start);
-            writer.untold.extend(records.iter().map(|record| Event::of(record, position)));
+            let position = |offset| appending.active.position(self.lineage, offset);
+            let (start, end) = (position(first.offset), position(last.offset + last.len));
+            let wanted = records.iter().filter(|record| self.watchers.want(record.key));
+            writer.untold.extend(wanted.map(|record| Event::of(record, start, end)));
         }
     }
 
     /// Tells those who watch what was written and can be read. Answers whom to wake when nobody waits for locks of
     /// the caller's.
     #[inline]
-    fn tell(&self, writer: &mut Writer) -> Vec<Waker> {
+    fn tell(&self, writer: &mut Writer) -> Woken {
         match writer.untold.is_empty() {
-            true => Vec::new(),
+            true => Woken::default(),
             false => self.watchers.tell(&mut writer.untold),
         }
     }
@@ -500,7 +498,7 @@ impl Log {
     }
 
     /// Lets everything go, durably. No compaction runs.
-    pub(crate) fn clear(&self) -> Result<Vec<Waker>> {
+    pub(crate) fn clear(&self) -> Result<Woken> {
         let mut writer = self.writer()?;
         // So that there is one manifest to replace, and what is in it is all there is.
         self.seal_for_compaction(&mut writer)?;

@@ -82,6 +82,11 @@ impl BatchPart {
             _ => BatchPart::Middle,
         }
     }
+
+    /// Whether nothing of its batch comes after it.
+    pub(crate) fn is_end(self) -> bool {
+        matches!(self, BatchPart::Single | BatchPart::Last)
+    }
 }
 
 /// The alignment of a value's offset in the file: a power of two from 2 to [`MAX_ALIGN`].

@@ -1,7 +1,5 @@
 //! Removing many keys: [`Store::retain`], [`Store::drain`], [`Store::clear`].
 
-use std::task::Waker;
-
 use crate::error::Result;
 use crate::keys::Keys;
 use crate::sight::Sight;
@@ -64,7 +62,7 @@ impl Store {
     /// [`crate::Error::Io`], after which all is there still; [`crate::Error::Poisoned`]; [`crate::Error::Closed`].
     pub fn clear(&self) -> Result<()> {
         let woken = self.uncompacted(|log| log.clear())?;
-        woken.into_iter().for_each(Waker::wake);
+        woken.wake();
         Ok(())
     }
 }

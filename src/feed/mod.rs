@@ -24,7 +24,7 @@ const CAPACITY: usize = 1024;
 impl Store {
     /// Everything that has been written from a position on, in the order in which it was written: for replicas,
     /// and for old versions that no compaction has taken yet. Keep [`Entry::next`] of what has been
-    /// dealt with, and ask from there the next time, be it after a crash of this store.
+    /// dealt with, a batch as a whole, and ask from there the next time, be it after a crash of this store.
     ///
     /// It comes to an end when it has given what was written when it got there; asked again, it gives what has
     /// been written since. What it gives has been handed to the operating system: it flushes for that. A power loss may
@@ -37,12 +37,15 @@ impl Store {
     ///   segment in hand is finished: never is anything passed over in silence. From
     ///   [`Position::START`] on comes what counts and, in parts, how it came about.
     /// - **[`Store::clear`]** leaves out everything; who follows is told Gone.
-    /// - **Gone**: take [`Store::end`], then bring a replica up to all keys and values that the store has by
-    ///   then or later ([`Store::keys`], or a backup made after that), and go on from that end.
+    /// - **Gone**: take [`Store::end`], bring a replica up to all keys and values that the store has by
+    ///   then or later ([`Store::iter`], or a backup made after that), then [`Store::sync`], and only then keep that end, to go on from
+    ///   it. A position vouches for what stands before it: without the sync a crash may take a write that was copied and stood behind it,
+    ///   and nothing would tell. A replica that was interrupted while it copied begins to copy anew.
     /// - **Expired** values come as they were written, with [`Entry::expires_at`]; that they expire is not told.
     ///
-    /// An iterator holds the segment that it is at ([`crate::Stats::pinned_bytes`]), and under [`crate::ReadMode::Copy`] a copy of
-    /// what is left of it in memory.
+    /// An iterator, and each key and value that it gave, hold the segment that it is at ([`crate::Stats::pinned_bytes`]), and under
+    /// [`crate::ReadMode::Copy`] a copy of what was left of it in memory. Writers wait while it looks what comes next, once a segment and once at
+    /// the end.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -118,12 +121,13 @@ impl Store {
 
     /// Tells of every write from now on that touches a key with this prefix, in the order of the log, when readers can see it: a
     /// [`Store::get`] after the event finds what was written or something newer. That says nothing of
-    /// crashes: it is told before it is synced. [`Store::clear`] is one event, [`Event::Cleared`]. A write that failed is not told, unless it was its sync that failed, after
+    /// crashes: it is told before it is synced. Whoever has to know of those keeps the event's `next`, and asks [`Store::log`]. [`Store::clear`] is one event, [`Event::Cleared`]. A write that failed is not told, unless it was its sync that failed, after
     /// readers could see it. Compaction, recovery and expiry tell nothing.
     ///
     /// At most `capacity` events wait to be taken. When one more comes, all that wait are dropped with it and
     /// counted, and the watcher's next event is [`Event::Lagged`]: a writer never waits for a watcher. With a capacity of 0
-    /// every event says only that something has changed. A watcher that is dropped is told nothing any more, and where nobody
+    /// every event says only that something has changed. Wakers of tasks run on the writing thread, when others can write. A store that is
+    /// poisoned tells nothing more until it is closed. A watcher that is dropped is told nothing any more, and where nobody
     /// watches a write costs no more than to look whether somebody does.
     ///
     /// # Errors
@@ -131,7 +135,8 @@ impl Store {
     /// [`Error::ReadOnly`](crate::Error::ReadOnly) for a store that is only to be read: nobody tells it what is written; look with [`Store::refresh`].
     pub fn watch_with(&self, prefix: impl AsRef<[u8]>, capacity: usize) -> Result<Watcher> {
         let log = self.inner_log();
+        let prefix = Arc::from(prefix.as_ref());
         // A write that begins after this has returned is told, and so is the closing.
-        log.at_end(|| Watchers::watch(&log.watchers, Arc::from(prefix.as_ref()), capacity))
+        log.at_end(|| Watchers::watch(&log.watchers, prefix, capacity))
     }
 }

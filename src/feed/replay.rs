@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::watch::Kind;
 use crate::error::{Error, Result};
+use crate::expiry::Expiry;
 use crate::fs::Whole;
 use crate::location::SegmentId;
 use crate::log::Log;
@@ -37,8 +38,8 @@ pub struct Entry {
     pub value: Option<Value>,
     /// When it was written, in microseconds since the Unix epoch. Never says which of two writes is newer.
     pub timestamp: u64,
-    /// When the value expires, in microseconds since the epoch.
-    pub expires_at: Option<u64>,
+    /// Until when the value is there; [`Expiry::Never`] for a delete.
+    pub expires_at: Expiry,
     /// Its place in the batch with which it was written. Copies are singles.
     pub batch: BatchPart,
 }
@@ -46,7 +47,7 @@ pub struct Entry {
 impl Entry {
     /// Whether nothing of its batch comes after it; so with a single write.
     pub fn ends_batch(&self) -> bool {
-        matches!(self.batch, BatchPart::Single | BatchPart::Last)
+        self.batch.is_end()
     }
 }
 
@@ -119,6 +120,17 @@ impl Look {
         self.segments.iter().find(|(segment, _)| segment.id() > id)
     }
 
+    /// The position behind all of it.
+    fn end(&self) -> Position {
+        let last = match self.segments.last() {
+            Some((segment, len)) => self.history.position(segment.id(), *len),
+            // Not [`Position::START`], from which it does not matter what is missing.
+            None => self.history.position(SegmentId::new(0), 0),
+        };
+        // There may be nothing left of what was written last.
+        last.max(self.history.whole_from)
+    }
+
     fn gone(&self, asked: Position) -> Error {
         Error::Gone { asked, oldest: self.history.whole_from }
     }
@@ -126,13 +138,7 @@ impl Look {
 
 /// The position behind all that has been written.
 pub(super) fn end(log: &Log) -> Result<Position> {
-    let look = Look::at(log)?;
-    let last = match look.segments.last() {
-        Some((segment, len)) => look.history.position(segment.id(), *len),
-        None => Position::START,
-    };
-    // There may be nothing left of what was written last.
-    Ok(last.max(look.history.whole_from))
+    Look::at(log).map(|look| look.end())
 }
 
 impl<'a> Replay<'a> {
@@ -179,7 +185,11 @@ impl<'a> Replay<'a> {
         let id = asked.segment();
         self.whole_from = Some(look.history.whole_from);
         if asked == Position::START {
-            return self.enter(look.first_from(id));
+            let first = look.first_from(id);
+            if first.is_none() {
+                self.position = look.end();
+            }
+            return self.enter(first);
         }
         if asked < look.history.whole_from || asked.lineage() != look.history.lineage {
             return Err(look.gone(self.position));
@@ -240,6 +250,8 @@ impl<'a> Replay<'a> {
 
     /// Goes to a position in a segment, and takes hold of what is written from there on.
     fn hold(&mut self, segment: &Arc<Segment>, position: Position, len: u64) -> Result<()> {
+        // What the system is told of a file to be read in order, it is told of one at a time.
+        self.held = None;
         let bytes = segment.read_part(position.offset()..len)?;
         let (segment, lineage) = (Arc::clone(segment), self.log.lineage);
         self.held = Some(Held { segment, lineage, bytes });
@@ -339,7 +351,7 @@ impl Held {
             key: value(frame.key_range()),
             value: is_put.then(|| value(frame.value_range())),
             timestamp: record.timestamp,
-            expires_at: record.expires_at,
+            expires_at: Expiry::of(record.expires_at),
             batch: record.batch,
         };
         if entry.ends_batch() {

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -19,6 +20,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::record::Record;
+
+/// Events that there is always room for between an append and its telling.
+const UNTOLD: usize = 64;
 
 /// What a write did to a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -42,6 +46,9 @@ pub enum Event {
         kind: Kind,
         /// From here [`crate::Store::log`] gives the write, or the batch that it is of.
         position: Position,
+        /// Where [`crate::Store::log`] goes on for who has dealt with it: behind it, and behind all of a batch if this is the last
+        /// of it. Until then that is where the batch begins.
+        next: Position,
     },
     /// All keys were removed at once, by [`crate::Store::clear`]. Told whatever the prefix.
     Cleared {
@@ -58,13 +65,15 @@ pub enum Event {
 }
 
 impl Event {
-    /// That a record was written, at this position.
-    pub(crate) fn of(record: &Record<'_>, position: Position) -> Self {
+    /// That a record was written, by itself or in a batch, which begins and ends at these positions.
+    pub(crate) fn of(record: &Record<'_>, position: Position, end: Position) -> Self {
         let kind = if record.is_tombstone() { Kind::Delete } else { Kind::Put };
-        Event::Changed { key: Arc::from(record.key), kind, position }
+        let next = if record.batch.is_end() { end } else { position };
+        Event::Changed { key: Arc::from(record.key), kind, position, next }
     }
 
-    /// Where what it tells of begins.
+    /// Where what it tells of begins. Not to be kept as how far one has come, once it has been dealt with: a crash may take the
+    /// write, and from where it began nothing would be missing.
     pub fn position(&self) -> Position {
         match *self {
             Event::Changed { position, .. }
@@ -116,13 +125,21 @@ impl Watchers {
         Watcher { queue, watchers: Arc::clone(self) }
     }
 
+    /// Whether anybody wants to know of this key.
+    #[cold]
+    pub(crate) fn want(&self, key: &[u8]) -> bool {
+        self.queues.lock().iter().any(|queue| key.starts_with(&queue.prefix))
+    }
+
     /// Tells these events, which are told then. Answers whom to wake when the writer's lock is let go.
     #[cold]
-    pub(crate) fn tell(&self, events: &mut Vec<Event>) -> Vec<Waker> {
+    pub(crate) fn tell(&self, events: &mut Vec<Event>) -> Woken {
         let queues = self.queues.lock();
         let woken = queues.iter().filter_map(|queue| queue.push(events)).collect();
         events.clear();
-        woken
+        // A large batch is no reason to hold as much for good.
+        events.shrink_to(UNTOLD);
+        Woken(woken)
     }
 
     /// Tells all that nothing more will come.
@@ -135,7 +152,7 @@ impl Watchers {
                 state.waker.take()
             };
             queue.told.notify_all();
-            woken.into_iter().for_each(Waker::wake);
+            Woken(Vec::from_iter(woken)).wake();
         }
     }
 
@@ -143,6 +160,22 @@ impl Watchers {
         let mut queues = self.queues.lock();
         queues.retain(|other| !Arc::ptr_eq(other, queue));
         self.count.store(queues.len(), Ordering::Relaxed);
+    }
+}
+
+/// Tasks that have something to look at.
+#[derive(Default)]
+pub(crate) struct Woken(Vec<Waker>);
+
+impl Woken {
+    /// Runs their wakers, which may do anything, this store's writes too: so the caller has no lock. One that panics
+    /// keeps neither the others from being woken nor the caller from what it has promised.
+    pub(crate) fn wake(self) {
+        for waker in self.0 {
+            if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+                tracing::error!("the waker of a task that watches panicked");
+            }
+        }
     }
 }
 
@@ -237,14 +270,15 @@ impl Watcher {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        // Like the old one's end, it may do anything.
+        let waker = cx.waker().clone();
         let mut state = self.queue.state.lock();
         match state.next() {
             Ok(Some(event)) => Poll::Ready(Some(event)),
             Err(_) => Poll::Ready(None),
             Ok(None) => {
-                let old = state.waker.replace(cx.waker().clone());
+                let old = state.waker.replace(waker);
                 drop(state);
-                // It may do anything.
                 drop(old);
                 Poll::Pending
             }

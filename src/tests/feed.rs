@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -68,7 +68,7 @@ fn gone(store: &Store, from: Position) -> Position {
 /// What follows a store by its log, and copies it when the log does not go back as far.
 struct Replica {
     /// Values, each with the time at which it expires, if it does.
-    contents: BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>,
+    contents: BTreeMap<Vec<u8>, (Vec<u8>, Expiry)>,
     /// As it would keep it.
     position: [u8; Position::LEN],
     copies: usize,
@@ -90,7 +90,11 @@ impl Replica {
     /// What it has that has not expired.
     fn shown(&self, store: &Store) -> Contents {
         let now = store.now();
-        let live = self.contents.iter().filter(|(_, (_, at))| at.is_none_or(|at| at > now));
+        let now = UNIX_EPOCH + Duration::from_micros(now);
+        let live = self.contents.iter().filter(|(_, (_, until))| match until {
+            Expiry::At(time) => *time > now,
+            Expiry::Never => true,
+        });
         live.map(|(key, (value, _))| (key.clone(), value.clone())).collect()
     }
 
@@ -128,21 +132,25 @@ impl Replica {
 
     /// Begins anew with a copy of all that there is.
     fn copy(&mut self, store: &Store) {
+        self.copy_beside(store, || ());
+    }
+
+    /// As [`Replica::copy`], where something is written when the copy has begun.
+    fn copy_beside(&mut self, store: &Store, write: impl FnOnce()) {
         self.copies += 1;
-        self.position = store.end().unwrap().to_bytes();
+        let end = store.end().unwrap();
+        write();
         self.contents.clear();
         for key in store.keys() {
             let key = key.unwrap().to_vec();
-            let expires_at = match store.expires_at(&key).unwrap() {
-                Some(Expiry::At(time)) => Some(time.duration_since(UNIX_EPOCH).unwrap()),
-                Some(Expiry::Never) | None => None,
-            };
+            let expires_at = store.expires_at(&key).unwrap();
             // Beside writers it may be gone by now; the log says so.
-            if let Some(value) = store.get(&key).unwrap() {
-                let expires_at = expires_at.map(|at| at.as_micros() as u64);
+            if let (Some(value), Some(expires_at)) = (store.get(&key).unwrap(), expires_at) {
                 self.contents.insert(key, (value.to_vec(), expires_at));
             }
         }
+        store.sync().unwrap();
+        self.position = end.to_bytes();
     }
 
     /// Catches up, one way or the other.
@@ -224,7 +232,8 @@ fn what_expires_and_what_is_empty_comes_as_it_was_written() {
     let store = machine.open().unwrap();
     let entries: Vec<_> = store.log(Position::START).map(Result::unwrap).collect();
     assert_eq!(entries.iter().map(write).collect::<Vec<_>>(), [put("a", "gone"), put("b", "")]);
-    assert_eq!((entries[0].expires_at, entries[1].expires_at), (Some(5), None));
+    let at = Expiry::At(UNIX_EPOCH + Duration::from_micros(5));
+    assert_eq!((entries[0].expires_at, entries[1].expires_at), (at, Expiry::Never));
 }
 
 #[test]
@@ -660,6 +669,51 @@ fn nobody_follows_the_log_past_a_repair_or_an_older_version() {
 }
 
 #[test]
+fn the_end_of_an_empty_log_is_a_place_in_it() {
+    let machine = Machine::new(150);
+    let store = machine.open().unwrap();
+    let (end, mut log) = (store.end().unwrap(), store.log(Position::START));
+    assert!(log.next().is_none() && store.log(end).next().is_none());
+    gone(&Machine::new(150).open().unwrap(), end);
+    store.put("key", "value").unwrap();
+    assert_eq!(store.log(end).map(|entry| write(&entry.unwrap())).collect::<Vec<_>>().len(), 1);
+    store.delete("key").unwrap();
+    store.compact().unwrap();
+    assert!(machine.data().is_empty(), "nothing says that the key was there");
+    gone(&store, end);
+    assert!(matches!(log.next(), Some(Err(Error::Gone { .. }))));
+    assert!(store.log(Position::START).next().is_none());
+    assert!(store.log(store.end().unwrap()).next().is_none());
+}
+
+#[test]
+fn who_follows_the_log_keeps_no_writer_waiting_for_a_compaction_s_commit() {
+    let machine = Machine::new(150);
+    let store = machine.open().unwrap();
+    for n in 0..9 {
+        store.put(format!("{n}"), "twenty bytes of it..").unwrap();
+        store.put("again", "twenty bytes of it..").unwrap();
+    }
+    let (fs, following) = (machine.fs.clone(), store.clone());
+    let followed = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&followed);
+    // The first commit puts ids aside, between writes; the one behind the outputs is the compaction's. A segment
+    // is begun between commits.
+    machine.fs.before(Op::Rename, ".data", move || {
+        following.put("beside", "value").unwrap();
+        following.end().unwrap();
+        fs.before(Op::Rename, "MANIFEST", move || {
+            let end = following.end().unwrap();
+            following.put("meanwhile", "value").unwrap();
+            assert_eq!(following.log(end).count(), 1);
+            told.store(true, Ordering::Relaxed);
+        });
+    });
+    store.compact().unwrap();
+    assert!(followed.load(Ordering::Relaxed));
+}
+
+#[test]
 fn damaged_segments_that_a_compaction_keeps_are_replayed_from_the_start() {
     let machine = Machine::new(150);
     let store = machine.open().unwrap();
@@ -735,7 +789,10 @@ proptest! {
                 Some(0) => replica.follow(&run.store),
                 Some(most) => match replica.read(&run.store, *most) {
                     Ok(_) => {}
-                    Err(Error::Gone { .. }) => replica.copy(&run.store),
+                    Err(Error::Gone { .. }) => {
+                        let put = Step::Put { key: 1, len: *most, durability: None };
+                        replica.copy_beside(&run.store.clone(), || run.take(&put));
+                    }
                     Err(error) => panic!("{error}"),
                 },
             }

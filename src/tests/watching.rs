@@ -96,7 +96,7 @@ fn the_log_has_what_was_told_at_the_position_that_was_told() {
     }
     assert!(machine.data().len() > 3);
     for _ in 0..30 {
-        let Some(Event::Changed { key, kind, position }) = watcher.try_next().unwrap() else {
+        let Some(Event::Changed { key, kind, position, .. }) = watcher.try_next().unwrap() else {
             panic!("30 writes");
         };
         let mut run = store.log(position).map(Result::unwrap);
@@ -270,11 +270,72 @@ struct Looking {
 impl Wake for Looking {
     fn wake(self: Arc<Self>) {
         let value = self.store.get("key").unwrap().map(|value| value.to_vec());
-        self.seen.lock().push(value);
         // It would wait for itself otherwise.
-        assert!(self.store.inner_log().is_free());
-        self.store.put("woken", "x").unwrap();
+        if self.store.inner_log().is_free() {
+            self.seen.lock().push(value);
+            self.store.put("woken", "x").unwrap();
+        }
     }
+}
+
+struct Panicking;
+
+impl Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        panic!("the task's own affair");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_harms_no_one_else() {
+    let (_machine, store) = store();
+    let mut watchers = [(); 3].map(|()| store.watch("").unwrap());
+    let looking = Arc::new(Looking { store: store.clone(), seen: Mutex::default() });
+    let wakers = [looking.clone().into(), Arc::new(Panicking).into(), looking.clone().into()];
+    let wait = |watchers: &mut [Watcher]| {
+        for (watcher, waker) in watchers.iter_mut().zip(&wakers) {
+            while watcher.poll_next(&mut Context::from_waker(waker)).is_ready() {}
+        }
+    };
+    wait(&mut watchers);
+    store.put("key", "value").unwrap();
+    let seen = || std::mem::take(&mut *looking.seen.lock()).len();
+    assert_eq!(seen(), 2);
+    wait(&mut watchers);
+    store.clear().unwrap();
+    assert_eq!(seen(), 2);
+}
+
+#[test]
+fn a_prefix_may_write_to_the_store_that_it_watches() {
+    struct Writing(Store);
+    impl AsRef<[u8]> for Writing {
+        fn as_ref(&self) -> &[u8] {
+            self.0.put("beside", "value").unwrap();
+            b"key"
+        }
+    }
+    let (_machine, store) = store();
+    let mut watcher = store.watch(Writing(store.clone())).unwrap();
+    store.put("key", "value").unwrap();
+    assert_eq!(told(&mut watcher), [put("key")]);
+}
+
+#[test]
+fn who_keeps_what_comes_next_is_told_that_a_crash_took_it() {
+    let mut machine = Machine::new(4096);
+    machine.options = machine.options.durability(Durability::Buffered);
+    let store = machine.open().unwrap();
+    store.put("key", "old").unwrap();
+    store.flush().unwrap();
+    let mut watcher = store.watch("").unwrap();
+    store.put("key", "new").unwrap();
+    let event = watcher.try_next().unwrap();
+    let Some(Event::Changed { next, .. }) = event else { panic!("{event:?}") };
+    let machine = machine.kill();
+    let store = machine.open().unwrap();
+    assert_eq!(store.get("key").unwrap().unwrap(), "old");
+    assert!(matches!(store.log(next).next(), Some(Err(Error::Gone { .. }))));
 }
 
 #[test]
@@ -361,10 +422,12 @@ proptest! {
             run.take(step);
             let entries = run.store.log(before).map(Result::unwrap);
             let entries = entries.filter(|entry| entry.key.starts_with(b"kk"));
-            from_log.extend(entries.map(|e| (e.key.to_vec(), e.kind, e.position)));
+            from_log.extend(entries.map(|e| (e.key.to_vec(), e.kind, e.position, e.next)));
             while let Some(event) = watcher.try_next().unwrap() {
-                let Event::Changed { key, kind, position } = event else { panic!("{event:?}") };
-                from_watcher.push((key.to_vec(), kind, position));
+                let Event::Changed { key, kind, position, next } = event else {
+                    panic!("{event:?}")
+                };
+                from_watcher.push((key.to_vec(), kind, position, next));
             }
         }
         prop_assert_eq!(from_log, from_watcher);
