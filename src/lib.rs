@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+//!
+//! **The [`guide`]** is for who chooses a store and builds it in.
 
 #[cfg(not(all(unix, target_pointer_width = "64")))]
 compile_error!("zerocask maps files and packs 64-bit words: it needs a 64-bit Unix");
@@ -23,6 +25,7 @@ mod fs;
 #[doc(hidden)]
 pub mod fuzzing;
 mod get_many;
+pub mod guide;
 mod index;
 mod interval;
 mod keydir;
