@@ -1,6 +1,7 @@
 //! Writes at each level of durability, against the least that the system lets one do for the same.
 
 use std::fs::File;
+use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::FileExt;
 use std::sync::{Condvar, Mutex};
 use std::thread;
@@ -16,6 +17,8 @@ const VALUE_LEN: usize = 150;
 const RECORD_LEN: usize = 20 + 8 + VALUE_LEN;
 const THREADS: usize = 8;
 const BATCH: usize = 1_000;
+/// So many times as many puts as are compared one by one.
+const LOAD: usize = 10;
 
 pub(crate) fn compare(writes: usize, rounds: usize) {
     println!("\n### writes of {RECORD_LEN} bytes\n");
@@ -69,6 +72,18 @@ pub(crate) fn compare(writes: usize, rounds: usize) {
         many,
         &puts(Durability::Buffered, many),
         &bare(write_each, many),
+    );
+    compare(
+        "bulk load, `Buffered` with one sync at the end, against a `BufWriter` with one",
+        1.5,
+        many * LOAD,
+        &|| {
+            with_store(Durability::Buffered, |store| {
+                put_all(store, 0, many * LOAD);
+                store.sync().unwrap();
+            })
+        },
+        &|| append_all(many * LOAD),
     );
     println!("\n### writes that depend on what is there\n");
     print_head("`update`", "the two");
@@ -166,6 +181,19 @@ fn write_and_sync(file: &File, writes: usize) {
         write_at(file, n);
         file.sync_data().unwrap();
     }
+}
+
+/// The time of appending as many records to a new file, which is durable then.
+fn append_all(records: usize) -> f64 {
+    let dir: TempDir = fresh_dir();
+    let mut file = BufWriter::new(File::create_new(dir.path().join("log")).unwrap());
+    time(|| {
+        for n in 0..records {
+            file.write_all(&[n as u8; RECORD_LEN]).unwrap();
+        }
+        file.flush().unwrap();
+        file.get_ref().sync_data().unwrap();
+    })
 }
 
 fn write_runs(file: &File, runs: usize) {

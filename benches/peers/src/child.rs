@@ -28,6 +28,7 @@ pub(crate) struct Request {
 pub(crate) enum Task {
     Load,
     Puts(Effort),
+    DurablePuts(Effort),
     /// The measures that are wanted. Hits and misses are `queries` many; keys come again if there are fewer.
     Read {
         measures: Vec<Measure>,
@@ -64,6 +65,7 @@ fn work<P: Peer>(request: &Request) -> Result<Found> {
     match &request.task {
         Task::Load => work::load::run::<P>(request),
         Task::Puts(effort) => work::puts::run::<P>(request, *effort),
+        Task::DurablePuts(effort) => work::durable_puts::run::<P>(request, *effort),
         Task::Read { measures, queries } => work::read::run::<P>(request, measures, *queries),
         Task::Mixes(effort) => work::mix::run::<P>(request, *effort),
         Task::Churn { scene_millis } => work::churn::run::<P>(request, *scene_millis),

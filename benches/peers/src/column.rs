@@ -171,8 +171,13 @@ impl Column {
         let is_of_reading = matches!(measure, Measure::Hits | Measure::Misses | Measure::HitsByTwo);
         let is_of_memory = matches!(measure, Measure::MemoryLoaded | Measure::MemoryRead);
         match self {
-            Column::Limit if !matches!(measure, Measure::Hits | Measure::HitsByTwo) => {
-                Some("the bare limit only hits")
+            Column::Limit
+                if !matches!(
+                    measure,
+                    Measure::Hits | Measure::HitsByTwo | Measure::DurablePuts(_)
+                ) =>
+            {
+                Some("the bare limit only hits, and writes durably")
             }
             _ if self.store() != self && (is_of_memory || measure == Measure::Reopen) => {
                 Some("as its store")
@@ -181,18 +186,23 @@ impl Column {
             Column::ZerocaskReader
                 if matches!(
                     measure,
-                    Measure::Load | Measure::Puts | Measure::Iterate | Measure::Disk
+                    Measure::Load
+                        | Measure::Puts
+                        | Measure::DurablePuts(_)
+                        | Measure::Iterate
+                        | Measure::Disk
                 ) =>
             {
                 Some("a way to get only")
             }
             Column::HashMap | Column::Foldhash => match measure {
-                Measure::Reopen => Some("keeps nothing"),
+                Measure::Reopen | Measure::DurablePuts(_) => Some("keeps nothing"),
                 Measure::Disk => Some("nothing on disk"),
                 Measure::MemoryRead => Some("cannot be reopened"),
                 Measure::Churn(_) => Some("measured for zerocask only"),
                 _ => None,
             },
+            Column::SimdRDrive if matches!(measure, Measure::DurablePuts(_)) => Some("never syncs"),
             _ if matches!(measure, Measure::Churn(_)) && !self.is_zerocask() => {
                 Some("measured for zerocask only")
             }

@@ -9,8 +9,8 @@
 //!
 //! What is compared are ratios within one run. Each store does each piece of work in a fresh process, and
 //! stores take turns in every round. All read the same keys in the same order, after every key has been read
-//! once; a hit reads the value's first and last byte. Nothing is durable: a put is seen by all threads when it
-//! returns, and no more. Data lies where `TMPDIR` says (up to 12 GB at a time), and in the page cache; memory
+//! once; a hit reads the value's first and last byte. Nothing is durable but durable puts: another put is seen by all threads when
+//! it returns, and no more. Data lies where `TMPDIR` says (up to 12 GB at a time), and in the page cache; memory
 //! for both it and what the largest store keeps in memory is needed, 16 GiB say. All of it takes 25 to 30
 //! minutes. RocksDB needs libclang and a C++ compiler, and takes half an hour to build.
 //!

@@ -16,6 +16,7 @@ pub(crate) enum Measure {
     MemoryLoaded,
     MemoryRead,
     Puts,
+    DurablePuts(u8),
     Reopen,
     Hits,
     Misses,
@@ -118,9 +119,12 @@ impl Unit {
 impl Measure {
     pub(crate) fn unit(self) -> Unit {
         match self {
-            Measure::Load | Measure::Puts | Measure::Hits | Measure::Misses | Measure::Iterate => {
-                Unit::Nanoseconds
-            }
+            Measure::Load
+            | Measure::Puts
+            | Measure::DurablePuts(_)
+            | Measure::Hits
+            | Measure::Misses
+            | Measure::Iterate => Unit::Nanoseconds,
             Measure::Reopen => Unit::Milliseconds,
             Measure::Disk | Measure::MemoryLoaded | Measure::MemoryRead => Unit::BytesPerKey,
             Measure::HitsByTwo | Measure::Mix(_) => Unit::Millions,
@@ -144,6 +148,7 @@ impl Measure {
             Measure::Disk => "Disk space",
             Measure::MemoryLoaded | Measure::MemoryRead => "Anonymous memory",
             Measure::Puts => "Individual puts",
+            Measure::DurablePuts(_) => "Durable puts",
             Measure::Reopen => "Reopening",
             Measure::Hits => "Random hits",
             Measure::Misses => "Random misses",
@@ -163,6 +168,8 @@ impl fmt::Display for Measure {
             Measure::MemoryLoaded => f.write_str("after loading"),
             Measure::MemoryRead => f.write_str("reopened, everything read once"),
             Measure::Puts => f.write_str("put"),
+            Measure::DurablePuts(1) => f.write_str("put by one thread"),
+            Measure::DurablePuts(threads) => write!(f, "put by {threads} threads, all together"),
             Measure::Reopen => f.write_str("open and read one key"),
             Measure::Hits => f.write_str("hit"),
             Measure::Misses => f.write_str("miss"),

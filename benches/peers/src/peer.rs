@@ -32,6 +32,11 @@ pub(crate) trait Peer: Sized + Sync {
     /// One put, seen by all threads when this returns, not durable.
     fn put(&self, key: &[u8], value: &[u8]) -> Result<()>;
 
+    /// One put that a power loss does not take when this has returned, seen by all threads. Many threads may at once.
+    fn put_durably(&self, _key: &[u8], _value: &[u8]) -> Result<()> {
+        Err("it makes no put durable by itself".into())
+    }
+
     /// Hands what was written to the operating system, if that is possible without a sync.
     fn flush(&self) -> Result<()>;
 

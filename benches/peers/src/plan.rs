@@ -13,6 +13,8 @@ pub(crate) enum Work {
     Load,
     /// Individual puts
     Puts,
+    /// Individual puts, each durable, by one thread and by eight
+    DurablePuts,
     /// Random hits
     Hits,
     /// Random misses
@@ -41,6 +43,7 @@ pub(crate) struct Stage {
     pub(crate) loads: usize,
     /// Of puts: rounds.
     pub(crate) puts: usize,
+    pub(crate) durable_puts: usize,
     /// Of a reading child.
     pub(crate) reads: Vec<Measure>,
     /// Of each of them.
@@ -53,6 +56,8 @@ pub(crate) struct Stage {
 pub(crate) struct Plan {
     pub(crate) stages: Vec<Stage>,
     pub(crate) puts: Effort,
+    /// Of all threads together.
+    pub(crate) durable_puts: Effort,
     pub(crate) mixes: Effort,
     pub(crate) scene_millis: u64,
     /// A child that takes longer has failed.
@@ -127,6 +132,7 @@ impl Plan {
             shape,
             loads: if wants(Work::Load) || wants(Work::Memory) { loads } else { 1 },
             puts: 0,
+            durable_puts: 0,
             reads: with_hits(reads),
             queries: shape.keys.clamp(fewest, most),
             read_rounds: rounds,
@@ -137,6 +143,7 @@ impl Plan {
         let mut stages = vec![
             Stage {
                 puts: if_wanted(Work::Puts, few),
+                durable_puts: if_wanted(Work::DurablePuts, rounds),
                 mixes: if_wanted(Work::Mixes, few),
                 churns: if_wanted(Work::Churn, few),
                 ..stage(shapes.million, few, measures(&million))
@@ -151,6 +158,7 @@ impl Plan {
         Plan {
             stages,
             puts: if is_quick { effort(2000, 500) } else { effort(500_000, 3000) },
+            durable_puts: if is_quick { effort(80, 500) } else { effort(8000, 2000) },
             mixes: if is_quick { effort(2000, 200) } else { effort(400_000, 1500) },
             scene_millis: if is_quick { 50 } else { 2500 },
             child_limit: Duration::from_secs(if is_quick { 30 } else { 240 }),
@@ -160,7 +168,9 @@ impl Plan {
 
 impl Stage {
     fn does_anything(&self, wants_load: bool) -> bool {
-        wants_load || !self.reads.is_empty() || self.puts + self.mixes + self.churns > 0
+        wants_load
+            || !self.reads.is_empty()
+            || self.puts + self.durable_puts + self.mixes + self.churns > 0
     }
 
     /// Whether anything reads what was loaded.

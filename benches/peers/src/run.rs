@@ -35,11 +35,17 @@ impl<'a> Run<'a> {
 
     fn stage(&mut self, stage: &Stage) -> Result<()> {
         self.load(stage)?;
-        for round in 0..stage.puts {
-            for column in self.turn(round, Measure::Puts) {
-                let dir = self.dir(column, stage, "puts");
-                self.ask(column, stage, round, &dir, Task::Puts(self.plan.puts));
-                remove(&dir)?;
+        let puts = (stage.puts, Measure::Puts, Task::Puts(self.plan.puts));
+        let durable = Task::DurablePuts(self.plan.durable_puts);
+        for (rounds, measure, task) in
+            [puts, (stage.durable_puts, Measure::DurablePuts(1), durable)]
+        {
+            for round in 0..rounds {
+                for column in self.turn(round, measure) {
+                    let dir = self.dir(column, stage, "puts");
+                    self.ask(column, stage, round, &dir, task.clone());
+                    remove(&dir)?;
+                }
             }
         }
         self.read(stage);
@@ -130,6 +136,7 @@ impl<'a> Run<'a> {
         let name = match &task {
             Task::Load => "load",
             Task::Puts(_) => "puts",
+            Task::DurablePuts(_) => "durable puts",
             Task::Read { .. } => "reads",
             Task::Mixes(_) => "mixes",
             Task::Churn { .. } => "churn",

@@ -9,7 +9,7 @@ use crate::peer::{Peer, Result, Session, Use};
 
 pub(crate) const SETTINGS: &str = "Index made for the number of keys, data files of 64 MiB (the default; reopening reads what the last one has room for), no checkpoints \
     and no compaction in the background. Values above 65,471 bytes by `set_big` and `get_big`, the only way \
-    in (written in pieces). Bulk: `set`, there is no other way.";
+    in (written in pieces). Bulk: `set`, there is no other way. A durable put is a `set` and a `flush`.";
 
 pub(crate) struct Candystore {
     store: CandyStore,
@@ -45,6 +45,11 @@ impl Peer for Candystore {
             self.store.set(key, value)?;
         }
         Ok(())
+    }
+
+    fn put_durably(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.put(key, value)?;
+        Ok(self.store.flush()?)
     }
 
     /// A write goes to the file at once.

@@ -13,7 +13,7 @@ use crate::peer::{Peer, Result, Session, Use};
 
 pub(crate) const SETTINGS: &str = "Block cache of 4 GiB, no compression, hash index in data blocks (ratio \
     0.75), index and filters pinned and not partitioned, default Bloom filters, values from 4 KiB on in \
-    blob files, journal handed over by hand. Bulk: sorted, by ingestion. Put: `insert`, not synced.";
+    blob files, journal handed over by hand. Bulk: sorted, by ingestion. Put: `insert`, not synced; a durable one is followed by `PersistMode::SyncData`.";
 
 /// From this length on values are kept apart from keys.
 const BLOB_LEN: usize = 4096;
@@ -61,6 +61,11 @@ impl Peer for Fjall {
 
     fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
         Ok(self.keyspace.insert(key, value)?)
+    }
+
+    fn put_durably(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.put(key, value)?;
+        Ok(self.database.persist(PersistMode::SyncData)?)
     }
 
     fn flush(&self) -> Result<()> {

@@ -4,21 +4,34 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Condvar, Mutex, OnceLock};
 
 use memmap2::Mmap;
 
 use crate::keys::{Records, Shape};
 use crate::peer::{Peer, Result, Session, Use};
 
-pub(crate) const SETTINGS: &str =
-    "An array of offsets, in the order of the queries, into one mapping of all values.";
+pub(crate) const SETTINGS: &str = "An array of offsets, in the order of the queries, into one mapping of all values. A durable put appends key and value to a \
+    file whose length was set before, and waits for an `fdatasync`, which threads share.";
 
 const FILE: &str = "values";
+/// Longer than what is put durably.
+const DURABLE_LEN: u64 = 16 << 20;
+
+/// What threads that share syncs have to agree on.
+#[derive(Default)]
+struct Group {
+    written: u64,
+    synced: u64,
+    is_syncing: bool,
+}
 
 pub(crate) struct Limit {
     file: File,
+    group: Mutex<Group>,
+    changed: Condvar,
     map: OnceLock<Mmap>,
     value_len: usize,
 }
@@ -42,7 +55,8 @@ impl Peer for Limit {
         let mut options = File::options();
         let file = options.read(true).write(true).create(true).truncate(false);
         let file = file.open(dir.join(FILE))?;
-        Ok(Limit { file, map: OnceLock::new(), value_len: shape.value_len })
+        let (group, changed) = (Mutex::default(), Condvar::new());
+        Ok(Limit { file, group, changed, map: OnceLock::new(), value_len: shape.value_len })
     }
 
     fn load(&self, records: &Records) -> Result<()> {
@@ -55,6 +69,32 @@ impl Peer for Limit {
 
     fn put(&self, _: &[u8], _: &[u8]) -> Result<()> {
         Err("the bare limit cannot put".into())
+    }
+
+    fn put_durably(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let record = [key, value].concat();
+        let mut group = self.group.lock().map_err(|_| "a thread panicked")?;
+        if group.written == 0 {
+            self.file.set_len(DURABLE_LEN)?;
+            self.file.sync_all()?;
+        }
+        self.file.write_all_at(&record, group.written)?;
+        group.written += record.len() as u64;
+        let end = group.written;
+        while group.synced < end {
+            if group.is_syncing {
+                group = self.changed.wait(group).map_err(|_| "a thread panicked")?;
+                continue;
+            }
+            group.is_syncing = true;
+            let written = group.written;
+            drop(group);
+            self.file.sync_data()?;
+            group = self.group.lock().map_err(|_| "a thread panicked")?;
+            (group.synced, group.is_syncing) = (written, false);
+            self.changed.notify_all();
+        }
+        Ok(())
     }
 
     fn flush(&self) -> Result<()> {

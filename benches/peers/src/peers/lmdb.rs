@@ -11,7 +11,7 @@ use crate::peer::{Peer, Result, Session, Use};
 pub(crate) const SETTINGS: &str = "`WRITE_MAP`, `NO_SYNC`, map of 32 GiB, readahead left on (all is in \
     memory), TLS readers. Reads: one read transaction kept open; in mixes it is given up before each own \
     write and begun anew after it. Bulk: sorted, `APPEND`, a transaction for every 64 MiB. Put: a write \
-    transaction each.";
+    transaction each; a durable one is followed by `force_sync`, outside the transaction, which threads may share.";
 
 /// Address space, not memory; the file is sparse.
 const MAP_BYTES: usize = 32 << 30;
@@ -63,6 +63,11 @@ impl Peer for Lmdb {
         let mut txn = self.env.write_txn()?;
         self.table.put(&mut txn, key, value)?;
         Ok(txn.commit()?)
+    }
+
+    fn put_durably(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.put(key, value)?;
+        Ok(self.env.force_sync()?)
     }
 
     /// The map is the page cache.

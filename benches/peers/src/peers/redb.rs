@@ -10,7 +10,7 @@ use crate::peer::{Peer, Result, Session, Use};
 
 pub(crate) const SETTINGS: &str = "Cache of 4 GiB. Reads: transaction and table kept open; in mixes given \
     up before each own write and opened anew after it. Bulk: sorted, `Durability::None`, a transaction for \
-    every 64 MiB. Put: a transaction each, `Durability::None`. It hands nothing to the operating system \
+    every 64 MiB. Put: a transaction each, `Durability::None`, or `Immediate` where it is to be durable. It hands nothing to the operating system \
     without a sync, so the one durable commit that makes all of it stay comes when the store is closed, and \
     is not timed.";
 
@@ -20,9 +20,13 @@ const BULK_BYTES: usize = 64 << 20;
 pub(crate) struct Redb(Database);
 
 impl Redb {
-    fn write<'a>(&self, records: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<()> {
+    fn write<'a>(
+        &self,
+        records: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        durability: Durability,
+    ) -> Result<()> {
         let mut txn = self.0.begin_write()?;
-        txn.set_durability(Durability::None)?;
+        txn.set_durability(durability)?;
         {
             let mut table = txn.open_table(TABLE)?;
             for (key, value) in records {
@@ -49,13 +53,18 @@ impl Peer for Redb {
     fn load(&self, records: &Records) -> Result<()> {
         let per_txn = (BULK_BYTES / records.shape.value_len).max(1);
         for batch in records.sorted().chunks(per_txn) {
-            self.write(batch.iter().map(|&i| (records.key(i), records.value(i))))?;
+            let batch = batch.iter().map(|&i| (records.key(i), records.value(i)));
+            self.write(batch, Durability::None)?;
         }
         Ok(())
     }
 
     fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.write(std::iter::once((key, value)))
+        self.write(std::iter::once((key, value)), Durability::None)
+    }
+
+    fn put_durably(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.write(std::iter::once((key, value)), Durability::Immediate)
     }
 
     fn flush(&self) -> Result<()> {

@@ -80,6 +80,12 @@ impl Peer for Single {
         Ok(self.db.put_opt(key, value, &self.write)?)
     }
 
+    fn put_durably(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let mut write = WriteOptions::default();
+        write.set_sync(true);
+        Ok(self.db.put_opt(key, value, &write)?)
+    }
+
     fn flush(&self) -> Result<()> {
         Ok(self.db.flush_wal(false)?)
     }

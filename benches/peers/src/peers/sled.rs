@@ -9,7 +9,7 @@ use crate::keys::{Records, Shape};
 use crate::peer::{Peer, Result, Session, Use};
 
 pub(crate) const SETTINGS: &str = "Cache of 4 GiB, `Mode::HighThroughput`, no flushing in the background. \
-    Bulk: sorted inserts. It hands nothing to the operating system without a sync; that comes when the store \
+    Bulk: sorted inserts. A durable put is an insert and a `flush`. It hands nothing to the operating system without a sync; that comes when the store \
     is closed, and is not timed.";
 
 pub(crate) struct Sled(Db);
@@ -31,6 +31,12 @@ impl Peer for Sled {
 
     fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
         self.0.insert(key, value)?;
+        Ok(())
+    }
+
+    fn put_durably(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.put(key, value)?;
+        self.0.flush()?;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use zerocask::{Durability, Options, Store};
 use crate::keys::{Records, Shape};
 use crate::peer::{Peer, Result, Session, Use};
 
-pub(crate) const SETTINGS: &str = "`Durability::Buffered`, all else by default. A reader is refreshed at every \
+pub(crate) const SETTINGS: &str = "`Durability::Buffered`, or `Synced` where a put is to be durable, all else by default. A reader is refreshed at every \
     64th own write. Iteration is `keys`, and a `get` of each.";
 
 /// Own writes between two refreshes of a reader.
@@ -34,6 +34,10 @@ impl Peer for Get {
 
     fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
         Ok(self.0.put(key, value)?)
+    }
+
+    fn put_durably(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        Ok(self.0.put_with(key, value, Durability::Synced)?)
     }
 
     fn flush(&self) -> Result<()> {

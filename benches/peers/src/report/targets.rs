@@ -64,6 +64,7 @@ pub(super) fn judge(results: &Results, shapes: Shapes) -> Vec<Judged> {
     judge.large(shapes);
     judge.mixes(shapes);
     judge.threads(shapes);
+    judge.durable_puts(shapes);
     judge.judged
 }
 
@@ -161,6 +162,15 @@ impl Judge<'_> {
             let Some(best) = rivals.max_by(by_rate) else { continue };
             let name = format!("`Reader`, {}", Measure::Mix(mix));
             self.faster(side(Column::ZerocaskReader), side(best), 3.0, &name);
+        }
+    }
+
+    fn durable_puts(&mut self, shapes: Shapes) {
+        for (threads, times) in [(1, 1.1), (8, 1.15)] {
+            let (measure, shape) = (Measure::DurablePuts(threads), shapes.million);
+            let side = |column| Side { measure, shape, column };
+            let (ours, bare) = (side(Column::Zerocask), side(Column::Limit));
+            self.no_slower(ours, bare, times, &format!("durable {measure}"), "bare limit");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a child does with a store, and times.
 
 pub(crate) mod churn;
+pub(crate) mod durable_puts;
 pub(crate) mod load;
 pub(crate) mod mix;
 pub(crate) mod puts;
