@@ -8,6 +8,7 @@ use std::path::Path;
 use zerocask::{Error, Store};
 
 use crate::answer::{Answer, Outcome, Shape, to_stdout};
+use crate::expiry;
 use crate::failure::{Failure, Result};
 use crate::formats::{Format, LineFormat, STDIO, tree};
 use crate::nested::lies_in;
@@ -53,17 +54,20 @@ impl Written {
     }
 }
 
-/// Hands each record on, under a bar unless that would stand among what is written.
+/// Hands each record on with when it expires, under a bar unless that would stand among what is written.
 fn each(
     store: &Store,
     bar: bool,
-    mut write: impl FnMut(&[u8], &[u8]) -> Result<()>,
+    mut write: impl FnMut(&[u8], &[u8], Option<u64>) -> Result<()>,
 ) -> Result<Written> {
     let (mut written, total) = (Written::default(), store.len() as u64);
     let mut count = |key: &[u8], value: &[u8]| {
-        write(key, value)?;
-        written.records += 1;
-        written.bytes += (key.len() + value.len()) as u64;
+        // It may have expired since it was found.
+        if let Some(expiry) = store.expires_at(key)? {
+            write(key, value, expiry::micros(expiry))?;
+            written.records += 1;
+            written.bytes += (key.len() + value.len()) as u64;
+        }
         Ok(written.records)
     };
     let all = Selection::default();
@@ -83,8 +87,9 @@ fn lines(store: &Store, format: LineFormat) -> Result<Outcome> {
     let mut written = Written::default();
     let bar = !io::stdout().is_terminal();
     to_stdout(|out| {
-        written =
-            each(store, bar, |key, value| format.write(key, value, out).map_err(Failure::Stdout))?;
+        written = each(store, bar, |key, value, expires_at| {
+            format.write(key, value, expires_at, out).map_err(Failure::Stdout)
+        })?;
         Ok(())
     })?;
     written.end()
@@ -93,8 +98,8 @@ fn lines(store: &Store, format: LineFormat) -> Result<Outcome> {
 fn to_file(shape: Shape, store: &Store, path: &Path, format: LineFormat) -> Result<Outcome> {
     outside(store, path)?;
     let mut out = BufWriter::new(File::create_new(path).map_err(Failure::write(path))?);
-    let written = each(store, true, |key, value| {
-        format.write(key, value, &mut out).map_err(|error| Failure::write(path)(error))
+    let written = each(store, true, |key, value, expires_at| {
+        format.write(key, value, expires_at, &mut out).map_err(|error| Failure::write(path)(error))
     });
     let written = written.and_then(|written| match out.flush() {
         Ok(()) => Ok(written),
@@ -116,7 +121,7 @@ fn to_tree(shape: Shape, store: &Store, root: &Path) -> Result<Outcome> {
         Ok(())
     })?;
     let mut tree = tree::Writer::new(root, &keys)?;
-    each(store, true, |key, value| tree.write(key, value))?.answer(shape)
+    each(store, true, |key, value, _| tree.write(key, value))?.answer(shape)
 }
 
 fn outside(store: &Store, path: &Path) -> Result<()> {

@@ -82,7 +82,7 @@ pub(crate) fn keys(shape: Shape, store: &Store, selection: &Selection) -> Result
 pub(crate) fn values(shape: Shape, store: &Store, selection: &Selection) -> Result<Outcome> {
     records(store, selection, |key, value, out| {
         if shape.json {
-            return jsonl::write(key, value, out);
+            return jsonl::write(key, value, None, out);
         }
         shape.form.write(key, out)?;
         out.write_all(b"\t")?;
