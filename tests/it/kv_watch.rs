@@ -3,15 +3,15 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use tempfile::tempdir;
 use zerocask::{Batch, Position};
 
-use crate::kv::{command, failed, kv, ok, ok_text, quiet};
+use crate::kv::{command, failed, kv, ok, ok_text};
 use crate::support::open;
 
 /// Then something is wrong.
@@ -39,7 +39,7 @@ impl Watching {
 
     /// It ends by itself, without another line.
     fn ends(&mut self) {
-        assert_eq!(self.lines.recv_timeout(PATIENCE).ok(), None);
+        assert_eq!(self.lines.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
         assert!(self.child.wait().unwrap().success());
     }
 }
@@ -84,18 +84,16 @@ fn watch_begins_with_what_changes() {
     let dir = tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     store.put("old", "value").unwrap();
-    let args = ["watch", "--interval", "1ms", "--limit", "1", "--hex"];
-    let mut command = command(dir.path(), &args);
-    let watching = thread::spawn(move || quiet(command.output().unwrap()));
+    let mut watching = watch(dir.path(), &["--limit", "1", "--hex"]);
     // Nobody knows from when on it tells.
-    for n in 0_u64.. {
+    let begun = Instant::now();
+    let line = (0_u64..).find_map(|n| {
+        assert!(begun.elapsed() < PATIENCE);
         store.put("tick", n.to_be_bytes()).unwrap();
-        if watching.is_finished() {
-            break;
-        }
-        thread::yield_now();
-    }
-    assert_eq!(watching.join().unwrap(), b"put\t7469636b\n");
+        watching.lines.try_recv().ok()
+    });
+    assert_eq!(line.unwrap(), "put\t7469636b");
+    watching.ends();
     assert_eq!(ok(dir.path(), &["watch", "--existing", "--limit", "0"]), b"");
 }
 
