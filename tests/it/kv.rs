@@ -291,9 +291,14 @@ fn only_put_makes_a_missing_store() {
     let commands = [
         &["get", "k"][..],
         &["delete", "k"],
+        &["ttl", "k"],
+        &["touch", "k", "1h"],
+        &["persist", "k"],
         &["list"],
         &["scan", "--values"],
         &["count"],
+        &["watch"],
+        &["log"],
         &["export", "-"],
         &["stats"],
         &["compact"],
@@ -354,6 +359,11 @@ fn help_and_version_are_answers_and_no_errors() {
         "put",
         "get",
         "delete",
+        "ttl",
+        "touch",
+        "persist",
+        "watch",
+        "log",
         "compact",
         "stats",
         "list",
@@ -459,11 +469,14 @@ fn debug_tells_more_on_stderr_and_nothing_else_on_stdout() {
 }
 
 /// Commands that write to stdout.
-const WRITING: [&[&str]; 11] = [
+const WRITING: [&[&str]; 14] = [
     &["list"],
     &["get", "key"],
     &["scan", "--values"],
     &["count"],
+    &["ttl", "key"],
+    &["watch", "--existing", "--values", "--limit", "2"],
+    &["log", "--values"],
     &["export", "-"],
     &["stats"],
     &["compact"],

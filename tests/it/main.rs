@@ -22,6 +22,10 @@ mod kv_session;
 mod kv_shell;
 #[cfg(feature = "cli")]
 mod kv_tree;
+#[cfg(feature = "cli")]
+mod kv_ttl;
+#[cfg(feature = "cli")]
+mod kv_watch;
 mod lock;
 mod maintenance;
 #[cfg(target_os = "linux")]

@@ -73,6 +73,14 @@ impl Answer {
         })
     }
 
+    /// Whether the key was there, which only JSON says in words.
+    pub(crate) fn of_key(name: &'static str, was_there: bool, shape: Shape) -> Result<Outcome> {
+        let mut answer = Answer::default();
+        answer.add(name, was_there);
+        answer.print_or(shape, |_| Ok(()))?;
+        Ok(if was_there { Outcome::Done } else { Outcome::Absent })
+    }
+
     fn json(&self, out: &mut dyn Write) -> io::Result<()> {
         let members = self.0.iter().map(|(name, value)| (name, value));
         serde_json::Serializer::new(&mut *out).collect_map(members)?;

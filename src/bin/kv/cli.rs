@@ -2,10 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use zerocask::Position;
 
+use crate::change::parse_position;
 use crate::formats::Format;
 
 /// A Bitcask key-value store.
@@ -68,6 +71,9 @@ pub(crate) enum Command {
         /// The value; `-` reads it from stdin, whatever bytes come. Empty: KEY is deleted.
         #[arg(allow_hyphen_values = true)]
         value: OsString,
+        /// KEY is there for so long: `90s`, `15m`, `2h`, `7d`, `500ms`, `1h 30m`. Without it, for good.
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+        ttl: Option<Duration>,
     },
     /// Write KEY's value to stdout as it is, no newline added. Exits 1 if there is none.
     Get {
@@ -78,6 +84,29 @@ pub(crate) enum Command {
     },
     /// Remove KEY. Exits 1 if it was not there.
     Delete {
+        #[arg(allow_hyphen_values = true, help = KEY_HELP)]
+        key: OsString,
+    },
+    /// Write how long KEY is there yet, or `never` if it does not expire. Exits 1 if it is not there.
+    ///
+    /// Written as --ttl reads it, rounded up to milliseconds: `14m 59s 812ms`. With --json also when KEY expires, in
+    /// microseconds since 1970.
+    Ttl {
+        #[arg(allow_hyphen_values = true, help = KEY_HELP)]
+        key: OsString,
+        #[command(flatten)]
+        beside: Beside,
+    },
+    /// Let KEY be there for DURATION from now on, whatever it had. Exits 1 if it is not there.
+    Touch {
+        #[arg(allow_hyphen_values = true, help = KEY_HELP)]
+        key: OsString,
+        /// As of `kv put --ttl`.
+        #[arg(value_name = "DURATION", value_parser = humantime::parse_duration)]
+        ttl: Duration,
+    },
+    /// Let KEY be there until it is deleted. Exits 1 if it is not there.
+    Persist {
         #[arg(allow_hyphen_values = true, help = KEY_HELP)]
         key: OsString,
     },
@@ -102,6 +131,55 @@ pub(crate) enum Command {
         keys: Keys,
         #[command(flatten)]
         beside: Beside,
+    },
+    /// Tell of what a process that has the store open puts and deletes, a line each, until interrupted.
+    ///
+    /// A line is `put` or `delete`, the key and, with --values, the value, with tabs between. It takes no lock, writes
+    /// nothing, and looks again and again: what happened between two looks is told as what came of it, puts first, then
+    /// deletes, each in the order of the keys. Of two puts of one key that is the second, of a put and a delete nothing.
+    /// A key that expires is deleted. With --json also when a value expires.
+    ///
+    /// A look that finds nothing new costs next to nothing, another reads the store through. In memory is each key with
+    /// the prefix, and some 60 bytes with it; twice that during a look. Shows what has been handed to the system by then.
+    Watch {
+        /// Keys that begin so.
+        #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+        prefix: Option<OsString>,
+        /// Tell first of what is there already, as put.
+        #[arg(long)]
+        existing: bool,
+        /// Write a tab and the value behind each key that was put.
+        #[arg(long)]
+        values: bool,
+        /// Stop after so many.
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// The time between two looks.
+        #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = humantime::parse_duration)]
+        interval: Duration,
+    },
+    /// Write what has been written to the store, in its order, a line each.
+    ///
+    /// A line is the position to go on from when it has been dealt with, `put` or `delete`, the key and, with --values,
+    /// the value, with tabs between. Keep the last line's position, and give it as --from the next time. Within a batch it
+    /// is where that begins, so that all of it comes again.
+    ///
+    /// A compaction, and the first write after an opening, replace older parts of the log by copies of what counts, which
+    /// come once more. If something behind the position may be missing, that is an error that says what to do. With --json
+    /// also when a value expires. Nobody else may have the store open: a program that has it can do this itself.
+    Log {
+        /// Go on from there, and not from the oldest that is left.
+        #[arg(long, value_name = "POSITION", value_parser = parse_position)]
+        from: Option<Position>,
+        /// Write nothing but the position behind everything.
+        #[arg(long, conflicts_with_all = ["from", "values", "limit"])]
+        end: bool,
+        /// Write a tab and the value behind each key that was put.
+        #[arg(long)]
+        values: bool,
+        /// So many at the most.
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
     },
     /// Put records from a file, stdin or a directory into the store, which is made if it is missing.
     ///
@@ -212,10 +290,11 @@ const KEY_HELP: &str = "The key; behind `--` if it is spelt like an option of kv
 const FORMAT_HELP: &str = "jsonl, tsv or tree; told by .jsonl, .ndjson, .tsv or a directory, and jsonl for `-`, unless said";
 
 const FORMATS: &str = "\
-Formats, all of which keep every byte of keys and values:
+Formats, all of which keep every byte of keys and values, and of which jsonl keeps when keys expire:
 
 jsonl: JSON Lines, an object for each record: {\"key\":\"…\",\"value\":\"…\"}. A key that is not UTF-8 is \
-\"key_base64\" instead, with padding, a value \"value_base64\". There are no other members.
+\"key_base64\" instead, with padding, a value \"value_base64\". A record that expires has a member \"expires_at_us\", in microseconds since 1970; imported \
+after that it is absent. There are no other members.
 
 tsv: a line for each record: the key, a tab, the value, a newline. Escapes in both: \\t \\n \\r \\\\ and \\xHH, the \
 byte of two hex digits. A line without a newline, a second tab and a carriage return are errors; other bytes stand \

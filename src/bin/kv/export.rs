@@ -5,14 +5,15 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
-use zerocask::{Error, Store, Value};
+use zerocask::{Error, Store};
 
 use crate::answer::{Answer, Outcome, Shape, to_stdout};
+use crate::expiry;
 use crate::failure::{Failure, Result};
 use crate::formats::{Format, LineFormat, STDIO, tree};
 use crate::nested::lies_in;
 use crate::progress::{Measure, progress, with_bar};
-use crate::scan::{self, Selected, Selection};
+use crate::scan::{self, Selection};
 
 pub(crate) fn export(
     shape: Shape,
@@ -39,11 +40,6 @@ struct Written {
 }
 
 impl Written {
-    /// There are keys that could not be read, if there is an error.
-    fn but(self, unreadable: Option<Error>) -> Self {
-        Written { unreadable: unreadable.or(self.unreadable), ..self }
-    }
-
     fn answer(self, shape: Shape) -> Result<Outcome> {
         let mut answer = Answer::default();
         answer.add("records", self.records);
@@ -58,51 +54,52 @@ impl Written {
     }
 }
 
-/// Hands each record on, under a bar unless that would stand among what is written.
+/// Hands each record on with when it expires, under a bar unless that would stand among what is written.
 fn each(
     store: &Store,
-    keys: &[Value],
     bar: bool,
-    mut write: impl FnMut(&[u8], &[u8]) -> Result<()>,
+    mut write: impl FnMut(&[u8], &[u8], Option<u64>) -> Result<()>,
 ) -> Result<Written> {
-    let (mut written, total) = (Written::default(), keys.len() as u64);
+    let (mut written, total) = (Written::default(), store.len() as u64);
     let mut count = |key: &[u8], value: &[u8]| {
-        write(key, value)?;
-        written.records += 1;
-        written.bytes += (key.len() + value.len()) as u64;
+        // It may have expired since it was found.
+        if let Some(expiry) = store.expires_at(key)? {
+            write(key, value, expiry::micros(expiry))?;
+            written.records += 1;
+            written.bytes += (key.len() + value.len()) as u64;
+        }
         Ok(written.records)
     };
-    let found = match bar {
-        false => scan::each(store, keys, |key, value| count(key, value).map(|_| ())),
+    let all = Selection::default();
+    let unreadable = match bar {
+        false => scan::each(store, &all, |key, value| count(&key, &value).map(|_| ())),
         true => with_bar("exporting", Measure::Records, |told| {
-            scan::each(store, keys, |key, value| {
-                let _ = told(progress(count(key, value)?, total));
+            scan::each(store, &all, |key, value| {
+                let _ = told(progress(count(&key, &value)?, total));
                 Ok(())
             })
         }),
     };
-    Ok(Written { unreadable: found?, ..written })
+    Ok(Written { unreadable: unreadable?, ..written })
 }
 
 fn lines(store: &Store, format: LineFormat) -> Result<Outcome> {
-    let Selected { keys, unreadable } = scan::select(store, &Selection::default());
     let mut written = Written::default();
     let bar = !io::stdout().is_terminal();
     to_stdout(|out| {
-        written = each(store, &keys, bar, |key, value| {
-            format.write(key, value, out).map_err(Failure::Stdout)
+        written = each(store, bar, |key, value, expires_at| {
+            format.write(key, value, expires_at, out).map_err(Failure::Stdout)
         })?;
         Ok(())
     })?;
-    written.but(unreadable).end()
+    written.end()
 }
 
 fn to_file(shape: Shape, store: &Store, path: &Path, format: LineFormat) -> Result<Outcome> {
     outside(store, path)?;
-    let Selected { keys, unreadable } = scan::select(store, &Selection::default());
     let mut out = BufWriter::new(File::create_new(path).map_err(Failure::write(path))?);
-    let written = each(store, &keys, true, |key, value| {
-        format.write(key, value, &mut out).map_err(|error| Failure::write(path)(error))
+    let written = each(store, true, |key, value, expires_at| {
+        format.write(key, value, expires_at, &mut out).map_err(|error| Failure::write(path)(error))
     });
     let written = written.and_then(|written| match out.flush() {
         Ok(()) => Ok(written),
@@ -112,15 +109,19 @@ fn to_file(shape: Shape, store: &Store, path: &Path, format: LineFormat) -> Resu
         // It would look like a whole one. What made it fail is told.
         let _ = fs::remove_file(path);
     }
-    written?.but(unreadable).answer(shape)
+    written?.answer(shape)
 }
 
 fn to_tree(shape: Shape, store: &Store, root: &Path) -> Result<Outcome> {
     outside(store, root)?;
-    let Selected { keys, unreadable } = scan::select(store, &Selection::default());
+    // What a key's file is called depends on the others. What cannot be read is told when they are written.
+    let mut keys = Vec::new();
+    scan::each(store, &Selection::default(), |key, _| {
+        keys.push(key);
+        Ok(())
+    })?;
     let mut tree = tree::Writer::new(root, &keys)?;
-    let written = each(store, &keys, true, |key, value| tree.write(key, value))?;
-    written.but(unreadable).answer(shape)
+    each(store, true, |key, value, _| tree.write(key, value))?.answer(shape)
 }
 
 fn outside(store: &Store, path: &Path) -> Result<()> {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use zerocask::Position;
 
 use crate::fault::Fault;
 use crate::text::{Form, escape};
@@ -39,6 +40,11 @@ pub(crate) enum Failure {
     Import { failure: Box<Failure>, stored: u64 },
     #[error("{}; closing the store failed too", line(failure.as_ref()))]
     AndClosing { failure: Box<Failure>, source: zerocask::Error },
+    #[error(
+        "the log cannot be followed from {asked}, it is whole from {oldest} on: take the position of kv log --end, \
+         then copy everything, with kv export say, and go on from that position"
+    )]
+    Gone { asked: Position, oldest: Position },
     #[error("a get of the bench did not find what had been put")]
     Mismatch,
     #[error("{0}; see kv --help")]

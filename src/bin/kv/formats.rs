@@ -59,19 +59,26 @@ pub(crate) enum LineFormat {
     Tsv,
 }
 
-/// A key and its value.
-pub(crate) type Record<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+/// What a line holds.
+#[derive(Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) key: Cow<'a, [u8]>,
+    pub(crate) value: Cow<'a, [u8]>,
+    /// When it expires, in microseconds since the Unix epoch.
+    pub(crate) expires_at: Option<u64>,
+}
 
 impl LineFormat {
-    /// Writes a record as a line with its newline.
+    /// Writes a record as a line with its newline, and when it expires, if the format has a place for that.
     pub(crate) fn write<W: Write + ?Sized>(
         self,
         key: &[u8],
         value: &[u8],
+        expires_at: Option<u64>,
         out: &mut W,
     ) -> io::Result<()> {
         match self {
-            LineFormat::Jsonl => jsonl::write(key, value, out),
+            LineFormat::Jsonl => jsonl::write(key, value, expires_at, out),
             LineFormat::Tsv => tsv::write(key, value, out),
         }
     }
@@ -93,14 +100,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_gives_back_its_record(key in crate::tests::bytes(), value in crate::tests::bytes()) {
+        fn a_line_gives_back_its_record(
+            key in crate::tests::bytes(),
+            value in crate::tests::bytes(),
+            expires_at: Option<u64>,
+        ) {
             for format in [LineFormat::Jsonl, LineFormat::Tsv] {
                 let mut line = Vec::new();
-                format.write(&key, &value, &mut line).unwrap();
+                format.write(&key, &value, expires_at, &mut line).unwrap();
                 let text = std::str::from_utf8(&line).unwrap();
                 prop_assert!(text.strip_suffix('\n').is_some_and(|text| !text.contains('\n')));
-                let (read_key, read_value) = format.read(&line).unwrap();
-                prop_assert_eq!((&*read_key, &*read_value), (&key[..], &value[..]));
+                let read = format.read(&line).unwrap();
+                prop_assert_eq!((&*read.key, &*read.value), (&key[..], &value[..]));
+                let kept = if matches!(format, LineFormat::Jsonl) { expires_at } else { None };
+                prop_assert_eq!(read.expires_at, kept);
             }
         }
 

@@ -10,10 +10,11 @@ use zerocask::record::{MAX_KEY_LEN, MAX_VALUE_LEN};
 use zerocask::{Batch, Durability, EmptyValues, Options, Progress, Store};
 
 use crate::answer::{Answer, Outcome, Shape};
+use crate::expiry;
 use crate::failure::{Failure, Result};
 use crate::fault::Fault;
 use crate::formats::tree::{self, Leaf};
-use crate::formats::{Format, LineFormat, STDIO};
+use crate::formats::{Format, LineFormat, Record, STDIO};
 use crate::nested::lies_in;
 use crate::opening::on_store;
 use crate::progress::{Measure, progress, with_bar};
@@ -135,9 +136,12 @@ fn read_lines(
             byte: begin + fault.at as u64,
             what: fault.what,
         };
-        let (key, value) = format.read(&line).map_err(fault)?;
+        let Record { key, value, expires_at } = format.read(&line).map_err(fault)?;
         fits(key.len(), value.len() as u64).map_err(fault)?;
-        intake.add(&key, &value)?;
+        match expires_at {
+            None => intake.add(&key, &value)?,
+            Some(time) => intake.add_expiring(&key, &value, time)?,
+        }
         begin += read as u64;
         let _ = told(progress(begin, len.unwrap_or_default()));
     }
@@ -206,9 +210,21 @@ impl<'a> Intake<'a> {
             self.batch.put(key, value);
             self.batch_bytes += bytes;
         }
+        self.count(key, value);
+        Ok(())
+    }
+
+    /// On its own, since a batch that waits for more would let it live longer.
+    fn add_expiring(&mut self, key: &[u8], value: &[u8], time: u64) -> Result<()> {
+        self.write()?;
+        self.store.put_with_ttl(key, value, expiry::left(time))?;
+        self.count(key, value);
+        Ok(())
+    }
+
+    fn count(&mut self, key: &[u8], value: &[u8]) {
         self.stored.records += 1;
         self.stored.bytes += (key.len() + value.len()) as u64;
-        Ok(())
     }
 
     fn write(&mut self) -> Result<()> {

@@ -3,8 +3,10 @@
 
 mod answer;
 mod bench;
+mod change;
 mod cli;
 mod commands;
+mod expiry;
 mod export;
 mod failure;
 mod fault;
@@ -16,11 +18,13 @@ mod nested;
 mod opening;
 mod progress;
 mod record;
+mod replay;
 mod scan;
 mod shell;
 #[cfg(test)]
 mod tests;
 mod text;
+mod watch;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use zerocask::record::MAX_VALUE_LEN;
 use zerocask::{Options, Store};
@@ -24,11 +25,20 @@ fn read<'a>(what: &'static str, text: &'a [u8], form: Form) -> Result<Cow<'a, [u
     form.read(text).map_err(|fault| Failure::Misspelt { what, form, fault })
 }
 
-pub(crate) fn put(shape: Shape, dir: &Path, key: &[u8], value: &OsStr) -> Result<Outcome> {
+pub(crate) fn put(
+    shape: Shape,
+    dir: &Path,
+    key: &[u8],
+    value: &OsStr,
+    ttl: Option<Duration>,
+) -> Result<Outcome> {
     // Before the store is opened, so that nobody else waits for what comes.
     let piped = if value == STDIO { Some(read_stdin(shape.form)?) } else { None };
     let value = read("value", piped.as_deref().unwrap_or(value.as_bytes()), shape.form)?;
-    on_store(dir, &Options::new(), |store| Ok(store.put(key, &value)?))?;
+    on_store(dir, &Options::new(), |store| match ttl {
+        None => Ok(store.put(key, &value)?),
+        Some(ttl) => Ok(store.put_with_ttl(key, &value, ttl)?),
+    })?;
     if shape.json {
         let mut answer = Answer::default();
         answer.add("stored", !value.is_empty());
@@ -52,7 +62,7 @@ fn read_stdin(form: Form) -> Result<Vec<u8>> {
 pub(crate) fn get(shape: Shape, store: &Store, key: &[u8]) -> Result<Outcome> {
     let value = store.get(key)?;
     let write = |out: &mut dyn Write| match &value {
-        Some(value) if shape.json => jsonl::write(key, value, out),
+        Some(value) if shape.json => jsonl::write(key, value, None, out),
         None if shape.json => {
             out.write_all(b"{")?;
             jsonl::write_member("key", key, out)?;
@@ -70,11 +80,5 @@ pub(crate) fn get(shape: Shape, store: &Store, key: &[u8]) -> Result<Outcome> {
 }
 
 pub(crate) fn delete(shape: Shape, store: &Store, key: &[u8]) -> Result<Outcome> {
-    let was_there = store.delete(key)?;
-    if shape.json {
-        let mut answer = Answer::default();
-        answer.add("deleted", was_there);
-        answer.print(shape)?;
-    }
-    Ok(if was_there { Outcome::Done } else { Outcome::Absent })
+    Answer::of_key("deleted", store.delete(key)?, shape)
 }

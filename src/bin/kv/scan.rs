@@ -1,8 +1,9 @@
 //! Many keys: which, in their order, and with their values.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::ops::Bound;
 
-use zerocask::{Error, Store, Value};
+use zerocask::{Error, Range, Store, Value};
 
 use crate::answer::{Answer, Outcome, Shape, to_stdout};
 use crate::failure::{Failure, Result};
@@ -21,46 +22,38 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    fn has(&self, key: &[u8]) -> bool {
-        let is_before_end = self.end.as_deref().is_none_or(|end| key < end);
-        key.starts_with(&self.prefix) && key >= &self.start[..] && is_before_end
-    }
-}
-
-/// Keys in the order of their bytes.
-pub(crate) struct Selected {
-    pub(crate) keys: Vec<Value>,
-    /// Why there may be others, if there is a key that cannot be read.
-    pub(crate) unreadable: Option<Error>,
-}
-
-/// The keys of a store that are wanted.
-pub(crate) fn select(store: &Store, selection: &Selection) -> Selected {
-    let (mut keys, mut unreadable) = (Vec::new(), None);
-    for key in store.keys() {
-        match key {
-            Ok(key) if selection.has(&key) => keys.push(key),
-            Ok(_) => {}
-            Err(error) => unreadable = unreadable.or(Some(error)),
+    /// Those with the prefix, or those from start to end; of both, what [`Selection::has`] leaves.
+    fn within<'a>(&self, store: &'a Store) -> Range<'a> {
+        match self.prefix.is_empty() {
+            true => {
+                let end = self.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                store.range::<&[u8]>((Bound::Included(&self.start[..]), end))
+            }
+            false => store.prefix(&self.prefix),
         }
     }
-    keys.sort_unstable_by(|a, b| a[..].cmp(&b[..]));
-    keys.truncate(selection.limit.unwrap_or(usize::MAX));
-    Selected { keys, unreadable }
+
+    fn has(&self, key: &[u8]) -> bool {
+        key >= &self.start[..] && self.end.as_deref().is_none_or(|end| key < end)
+    }
 }
 
-/// Shows each of the keys and its value. What cannot be read is left out; it is answered why, once.
+/// Shows each record that is wanted, in the order of their keys. What cannot be read is left out; it is answered why,
+/// once.
 pub(crate) fn each(
     store: &Store,
-    keys: &[Value],
-    mut show: impl FnMut(&[u8], &[u8]) -> Result<()>,
+    selection: &Selection,
+    mut show: impl FnMut(Value, Value) -> Result<()>,
 ) -> Result<Option<Error>> {
-    let mut unreadable = None;
-    for key in keys {
-        match store.get(key) {
-            Ok(Some(value)) => show(key, &value)?,
-            // It has expired since.
-            Ok(None) => {}
+    let (mut unreadable, mut left) = (None, selection.limit.unwrap_or(usize::MAX));
+    for pair in selection.within(store) {
+        match pair {
+            Ok((key, _)) if !selection.has(&key) => {}
+            Ok(_) if left == 0 => break,
+            Ok((key, value)) => {
+                show(key, value)?;
+                left -= 1;
+            }
             Err(error) => unreadable = unreadable.or(Some(error)),
         }
     }
@@ -74,8 +67,7 @@ pub(crate) fn readable(unreadable: Option<Error>) -> Result<()> {
 
 /// Writes the keys that can be read, then fails if there are others.
 pub(crate) fn keys(shape: Shape, store: &Store, selection: &Selection) -> Result<Outcome> {
-    let Selected { keys, unreadable } = select(store, selection);
-    let write = |key: &[u8], out: &mut dyn Write| {
+    records(store, selection, |key, _, out| {
         if shape.json {
             out.write_all(b"{")?;
             jsonl::write_member("key", key, out)?;
@@ -83,28 +75,31 @@ pub(crate) fn keys(shape: Shape, store: &Store, selection: &Selection) -> Result
         }
         shape.form.write(key, out)?;
         out.write_all(b"\n")
-    };
-    to_stdout(|out| keys.iter().try_for_each(|key| write(key, out).map_err(Failure::Stdout)))?;
-    readable(unreadable)?;
-    Ok(Outcome::Done)
+    })
 }
 
 /// As [`keys`], with a tab and the value behind each.
 pub(crate) fn values(shape: Shape, store: &Store, selection: &Selection) -> Result<Outcome> {
-    let Selected { keys, mut unreadable } = select(store, selection);
-    let write = |key: &[u8], value: &[u8], out: &mut dyn Write| {
+    records(store, selection, |key, value, out| {
         if shape.json {
-            return jsonl::write(key, value, out);
+            return jsonl::write(key, value, None, out);
         }
         shape.form.write(key, out)?;
         out.write_all(b"\t")?;
         shape.form.write(value, out)?;
         out.write_all(b"\n")
-    };
+    })
+}
+
+fn records(
+    store: &Store,
+    selection: &Selection,
+    write: impl Fn(&[u8], &[u8], &mut dyn Write) -> io::Result<()>,
+) -> Result<Outcome> {
+    let mut unreadable = None;
     to_stdout(|out| {
-        let found =
-            each(store, &keys, |key, value| write(key, value, out).map_err(Failure::Stdout))?;
-        unreadable = unreadable.take().or(found);
+        unreadable =
+            each(store, selection, |key, value| write(&key, &value, out).map_err(Failure::Stdout))?;
         Ok(())
     })?;
     readable(unreadable)?;
@@ -113,10 +108,14 @@ pub(crate) fn values(shape: Shape, store: &Store, selection: &Selection) -> Resu
 
 /// Writes how many keys can be read, then fails if there are others.
 pub(crate) fn count(shape: Shape, store: &Store, selection: &Selection) -> Result<Outcome> {
-    let Selected { keys, unreadable } = select(store, selection);
+    let mut count = 0_u64;
+    let unreadable = each(store, selection, |_, _| {
+        count += 1;
+        Ok(())
+    })?;
     let mut answer = Answer::default();
-    answer.add("count", keys.len());
-    answer.print_or(shape, |out| writeln!(out, "{}", keys.len()))?;
+    answer.add("count", count);
+    answer.print_or(shape, |out| writeln!(out, "{count}"))?;
     readable(unreadable)?;
     Ok(Outcome::Done)
 }
@@ -126,19 +125,30 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::FileExt;
 
+    use proptest::prelude::*;
     use tempfile::tempdir;
     use zerocask::{Options, Verify};
 
     use super::*;
 
+    /// The keys that are shown, and why others are not.
+    fn shown(store: &Store, selection: &Selection) -> (Vec<Vec<u8>>, Option<Error>) {
+        let mut shown = Vec::new();
+        let unreadable = each(store, selection, |key, _| {
+            shown.push(key.to_vec());
+            Ok(())
+        });
+        (shown, unreadable.unwrap())
+    }
+
     #[test]
-    fn a_value_that_cannot_be_read_is_left_out_and_told() {
+    fn what_cannot_be_read_is_left_out_and_told() {
         let dir = tempdir().unwrap();
         let store = Options::new().verify(Verify::Always).open(dir.path()).unwrap();
         for key in ["a", "b", "c"] {
             store.put(key, format!("value of {key}")).unwrap();
         }
-        let Selected { keys, unreadable } = select(&store, &Selection::default());
+        let (keys, unreadable) = shown(&store, &Selection::default());
         assert!(unreadable.is_none() && keys.len() == 3);
         let path = dir.path().join("00000001.data");
         let bytes = fs::read(&path).unwrap();
@@ -146,13 +156,42 @@ mod tests {
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(b"damage", at as u64).unwrap();
 
-        let mut shown = Vec::new();
-        let show = |key: &[u8], _: &[u8]| {
-            shown.push(key.to_vec());
-            Ok(())
-        };
-        let unreadable = each(&store, &keys, show).unwrap();
+        let (keys, unreadable) = shown(&store, &Selection::default());
         assert!(matches!(unreadable, Some(Error::Corrupt { .. })), "{unreadable:?}");
-        assert_eq!(shown, [b"a", b"c"]);
+        assert_eq!(keys, [b"a", b"c"]);
+        // Nobody knows whether it would be one of them.
+        let selection = Selection { prefix: b"c".to_vec(), limit: Some(1), ..Selection::default() };
+        let (keys, unreadable) = shown(&store, &selection);
+        assert!(unreadable.is_some() && keys == [b"c"]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..Default::default() })]
+
+        #[test]
+        fn a_selection_is_what_each_of_its_parts_leaves(
+            keys in prop::collection::btree_set(key(), 0..16),
+            prefix in key(),
+            start in key(),
+            end in prop::option::of(key()),
+            limit in prop::option::of(0..4_usize),
+            ordered: bool,
+        ) {
+            let dir = tempdir().unwrap();
+            let store = Options::new().ordered(ordered).open(dir.path()).unwrap();
+            keys.iter().for_each(|key| store.put(key, "value").unwrap());
+            let is_wanted = |key: &&Vec<u8>| {
+                key.starts_with(&prefix) && **key >= start && end.as_ref().is_none_or(|end| *key < end)
+            };
+            let wanted = keys.iter().filter(is_wanted).take(limit.unwrap_or(usize::MAX));
+            let wanted: Vec<_> = wanted.cloned().collect();
+            let selection = Selection { prefix, start, end, limit };
+            prop_assert_eq!(shown(&store, &selection).0, wanted);
+        }
+    }
+
+    /// Short ones, many of which begin with others.
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop::sample::select(&b"ab\xff"[..]), 0..4)
     }
 }

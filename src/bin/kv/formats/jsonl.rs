@@ -1,4 +1,5 @@
-//! JSON Lines: `{"key":…,"value":…}`. What is not UTF-8 is `key_base64` or `value_base64` instead.
+//! JSON Lines: `{"key":…,"value":…}`. What is not UTF-8 is `key_base64` or `value_base64` instead. A record that
+//! expires has a member `expires_at_us`.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -9,12 +10,26 @@ use super::Record;
 use crate::fault::Fault;
 use crate::text::Form;
 
-pub(crate) fn write<W: Write + ?Sized>(key: &[u8], value: &[u8], out: &mut W) -> io::Result<()> {
+pub(crate) fn write<W: Write + ?Sized>(
+    key: &[u8],
+    value: &[u8],
+    expires_at: Option<u64>,
+    out: &mut W,
+) -> io::Result<()> {
     out.write_all(b"{")?;
     write_member("key", key, out)?;
     out.write_all(b",")?;
     write_member("value", value, out)?;
+    write_expiry(expires_at, out)?;
     out.write_all(b"}\n")
+}
+
+/// Writes `,"expires_at_us":…`, microseconds since the Unix epoch, if there is such a time.
+pub(crate) fn write_expiry<W: Write + ?Sized>(
+    expires_at: Option<u64>,
+    out: &mut W,
+) -> io::Result<()> {
+    expires_at.map_or(Ok(()), |at| write!(out, ",\"expires_at_us\":{at}"))
 }
 
 /// Writes `"name":"…"`, or `"name_base64":"…"` if the bytes are not UTF-8.
@@ -43,6 +58,7 @@ struct Line {
     key_base64: Option<String>,
     value: Option<String>,
     value_base64: Option<String>,
+    expires_at_us: Option<u64>,
 }
 
 pub(crate) fn read(line: &[u8]) -> Result<Record<'static>, Fault> {
@@ -53,9 +69,13 @@ pub(crate) fn read(line: &[u8]) -> Result<Record<'static>, Fault> {
     {
         return Err(Fault::new(at, "expected an object"));
     }
-    let Line { key, key_base64, value, value_base64 } =
+    let Line { key, key_base64, value, value_base64, expires_at_us } =
         serde_json::from_slice(line).map_err(|error| fault(&error, line))?;
-    Ok((member("key", key, key_base64)?, member("value", value, value_base64)?))
+    Ok(Record {
+        key: member("key", key, key_base64)?,
+        value: member("value", value, value_base64)?,
+        expires_at: expires_at_us,
+    })
 }
 
 fn member(
@@ -108,6 +128,7 @@ mod tests {
             ("{\"key\":\"\\ud800\",\"value\":\"\"}", 14, "hex escape"),
             ("[\"a\",null,\"b\",null]\n", 0, "expected an object"),
             ("{\"key\":1,\"value\":\"\"}", 7, "invalid type"),
+            ("{\"key\":\"\",\"value\":\"\",\"expires_at_us\":-1}", 38, "invalid value"),
         ];
         for (line, at, what) in cases {
             let fault = read(line.as_bytes()).unwrap_err();
@@ -120,8 +141,8 @@ mod tests {
     #[test]
     fn text_is_text_and_the_rest_is_base64() {
         let mut out = Vec::new();
-        write("ä\"\n".as_bytes(), b"\xff", &mut out).unwrap();
-        let line = "{\"key\":\"ä\\\"\\n\",\"value_base64\":\"/w==\"}\n";
+        write("ä\"\n".as_bytes(), b"\xff", Some(7), &mut out).unwrap();
+        let line = "{\"key\":\"ä\\\"\\n\",\"value_base64\":\"/w==\",\"expires_at_us\":7}\n";
         assert_eq!(String::from_utf8(out).unwrap(), line);
     }
 }

@@ -28,7 +28,8 @@ pub(crate) fn read(line: &[u8]) -> Result<Record<'_>, Fault> {
     if let Some(at) = line.iter().position(|byte| *byte == b'\r') {
         return Err(Fault::new(at, "a carriage return; in a key or value it is written \\r"));
     }
-    Ok((unescape(key)?, unescape(value).map_err(|fault| fault.behind(tab + 1))?))
+    let value = unescape(value).map_err(|fault| fault.behind(tab + 1))?;
+    Ok(Record { key: unescape(key)?, value, expires_at: None })
 }
 
 #[cfg(test)]
