@@ -165,20 +165,30 @@ impl Log {
         if !seen.is_none_or(|seen| self.index.is_still(seen, is_live)) {
             return Ok(false);
         }
-        if records.is_empty() {
-            self.settle_unwritten(writer, durability)?;
-            return Ok(true);
-        }
-        let places = self.append_run(&mut writer, &records, durability)?;
-        for ((record, hash), place) in records.iter().zip(hashes).zip(places) {
-            if record.is_tombstone() {
-                self.remove(hash, record, place);
-            } else {
-                self.index.set(hash, record.key, place);
+        match (&records[..], &hashes[..]) {
+            ([], _) => return self.settle_unwritten(writer, durability).map(|()| true),
+            ([record], [hash]) => {
+                let place = self.append(&mut writer, record, durability)?;
+                self.enter(*hash, record, place);
+            }
+            _ => {
+                let places = self.append_run(&mut writer, &records, durability)?;
+                for ((record, hash), place) in records.iter().zip(hashes).zip(places) {
+                    self.enter(hash, record, place);
+                }
             }
         }
         self.settle(writer, durability)?;
         Ok(true)
+    }
+
+    /// Lets a key's entry follow what has been appended.
+    fn enter(&self, hash: u64, record: &Record<'_>, place: Location) {
+        if record.is_tombstone() {
+            self.remove(hash, record, place);
+        } else {
+            self.index.set(hash, record.key, place);
+        }
     }
 
     /// Deletes a key; answers whether it was there.

@@ -18,7 +18,7 @@ const RECORD_LEN: usize = 20 + 8 + VALUE_LEN;
 const THREADS: usize = 8;
 const BATCH: usize = 1_000;
 /// So many times as many puts as are compared one by one.
-const LOAD: usize = 10;
+const LOAD: usize = 5;
 
 pub(crate) fn compare(writes: usize, rounds: usize) {
     println!("\n### writes of {RECORD_LEN} bytes\n");
