@@ -47,7 +47,7 @@ pub enum Event {
         /// From here [`crate::Store::log`] gives the write, or the batch that it is of.
         position: Position,
         /// Where [`crate::Store::log`] goes on for who has dealt with it: behind it, and behind all of a batch if this is the last
-        /// of it. Until then that is where the batch begins.
+        /// of it that is told. Until then that is where the batch begins.
         next: Position,
     },
     /// All keys were removed at once, by [`crate::Store::clear`]. Told whatever the prefix.
@@ -68,8 +68,16 @@ impl Event {
     /// That a record was written, by itself or in a batch, which begins and ends at these positions.
     pub(crate) fn of(record: &Record<'_>, position: Position, end: Position) -> Self {
         let kind = if record.is_tombstone() { Kind::Delete } else { Kind::Put };
-        let next = if record.batch.is_end() { end } else { position };
-        Event::Changed { key: Arc::from(record.key), kind, position, next }
+        Event::Changed { key: Arc::from(record.key), kind, position, next: end }
+    }
+
+    /// The same, of a batch of which more is told.
+    fn before_more(&self) -> Self {
+        let mut event = self.clone();
+        if let Event::Changed { position, next, .. } = &mut event {
+            *next = *position;
+        }
+        event
     }
 
     /// Where what it tells of begins. Not to be kept as how far one has come, once it has been dealt with: a crash may take the
@@ -190,19 +198,24 @@ impl Queue {
         let mut wanted = events.iter().filter(is_wanted).peekable();
         wanted.peek()?;
         let mut state = self.state.lock();
-        wanted.for_each(|event| state.push(event, self.capacity));
+        while let Some(event) = wanted.next() {
+            match wanted.peek().is_some_and(|more| more.position() == event.position()) {
+                true => state.push(event.before_more(), self.capacity),
+                false => state.push(event.clone(), self.capacity),
+            }
+        }
         self.told.notify_all();
         state.waker.take()
     }
 }
 
 impl State {
-    fn push(&mut self, event: &Event, capacity: usize) {
+    fn push(&mut self, event: Event, capacity: usize) {
         if self.events.len() < capacity {
-            self.events.push_back(event.clone());
+            self.events.push_back(event);
             return;
         }
-        let first = self.events.front().unwrap_or(event).position();
+        let first = self.events.front().unwrap_or(&event).position();
         let (missed, _) = self.missed.get_or_insert((0, first));
         *missed += self.events.len() as u64 + 1;
         self.events.clear();

@@ -69,6 +69,9 @@ pub(crate) trait File: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Clears the write bits of the file's mode. What is open for writing stays so.
     fn make_read_only(&self) -> io::Result<()>;
+    /// Has the system begin to write bytes to the disk, where it knows how to, and does not wait. They are no more durable for that, but
+    /// the sync that makes them so has less to wait for.
+    fn start_writing(&self, offset: u64, len: u64);
     /// Asks for bytes to be read into memory, where the system knows how to, and does not wait.
     fn will_need(&self, offset: u64, len: u64) -> io::Result<()>;
     /// The file's first `len` bytes, which never change again.

@@ -532,6 +532,20 @@ impl File for OsFile {
         self.file.set_permissions(permissions)
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn start_writing(&self, offset: u64, len: u64) {
+        let (Ok(offset), Ok(len)) = (offset.try_into(), len.try_into()) else { return };
+        // SAFETY: the descriptor is open as long as `self.file`; the call reads and writes no memory.
+        #[expect(unsafe_code, reason = "std has no such call")]
+        unsafe {
+            // Where it fails, the sync does what it would have done, and tells of what cannot be written.
+            libc::sync_file_range(self.file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE)
+        };
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn start_writing(&self, _offset: u64, _len: u64) {}
+
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     fn will_need(&self, offset: u64, len: u64) -> io::Result<()> {
         let (Ok(offset), Ok(len)) = (offset.try_into(), len.try_into()) else { return Ok(()) };

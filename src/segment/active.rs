@@ -33,6 +33,11 @@ const CHUNK_LEN: usize = 256 << 10;
 /// How much longer than it has to be a file is made that is synced while it grows: as long as it does not change,
 /// a sync has no length to write. Little in tests, whose disk is memory.
 const AHEAD: u64 = if cfg!(any(test, fuzzing)) { 4 << 10 } else { 1 << 20 };
+/// The system is told to begin to write so much, and does so beside what comes next: a sync, at the latest that of the seal, then has
+/// less to wait for. RocksDB's `bytes_per_sync` is the same.
+const WRITING_STEP: u64 = 128 << 10;
+/// What is written to again would be written twice.
+const PAGE_LEN: u64 = 4 << 10;
 /// From here on a copy costs more than the write that it saves.
 const DIRECT_LEN: u64 = 64 << 10;
 /// What is aligned in the file is aligned where readers find it: in the mapping, which begins at a
@@ -50,6 +55,8 @@ pub(crate) struct Active {
     buffer: Arc<Buffer>,
     chunk: Option<Chunk>,
     flushed: u64,
+    /// Up to here the system has been told to begin to write.
+    started: u64,
     end: u64,
     /// A failed write may have left bytes beyond `flushed`.
     soiled: bool,
@@ -131,6 +138,7 @@ impl Active {
             buffer: Arc::default(),
             chunk: None,
             flushed: 0,
+            started: 0,
             end: 0,
             soiled: false,
             is_cut_unsynced: false,
@@ -425,12 +433,25 @@ impl Active {
             return Err(self.soil(source));
         }
         self.flushed += len;
+        self.start_writing(self.flushed);
         Ok(())
     }
 
     fn write(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.make_way(offset + bytes.len() as u64)?;
-        self.file.write_at(bytes, offset).map_err(|source| self.soil(source))
+        let end = offset + bytes.len() as u64;
+        self.make_way(end)?;
+        self.file.write_at(bytes, offset).map_err(|source| self.soil(source))?;
+        self.start_writing(end);
+        Ok(())
+    }
+
+    /// All bytes up to `end` are in the file.
+    fn start_writing(&mut self, end: u64) {
+        let end = end - end % PAGE_LEN;
+        if end >= self.started + WRITING_STEP {
+            self.file.start_writing(self.started, end - self.started);
+            self.started = end;
+        }
     }
 
     /// A write failed: takes back what it left, now or before the next one.

@@ -164,8 +164,8 @@ pub(crate) enum Command {
     /// the value, with tabs between. Keep the last line's position, and give it as --from the next time. Within a batch it
     /// is where that begins, so that all of it comes again.
     ///
-    /// A compaction, and the first write after an opening, replace older parts of the log by copies of what counts, which
-    /// come once more. If something behind the position may be missing, that is an error that says what to do. With --json
+    /// A compaction, and the first write after an opening, so every kv put, replace parts of the log by copies of what counts, which
+    /// come once more; two of them behind the position, and something may be missing: that is an error that says what to do. With --json
     /// also when a value expires. Nobody else may have the store open: a program that has it can do this itself.
     Log {
         /// Go on from there, and not from the oldest that is left.
@@ -177,7 +177,7 @@ pub(crate) enum Command {
         /// Write a tab and the value behind each key that was put.
         #[arg(long)]
         values: bool,
-        /// So many at the most.
+        /// Stop after so many, and the rest of their batch.
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },

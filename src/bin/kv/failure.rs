@@ -42,7 +42,7 @@ pub(crate) enum Failure {
     AndClosing { failure: Box<Failure>, source: zerocask::Error },
     #[error(
         "the log cannot be followed from {asked}, it is whole from {oldest} on: take the position of kv log --end, \
-         then copy everything, with kv export say, and go on from that position"
+         copy everything into an empty store, with kv export and kv import say, and go on from that position"
     )]
     Gone { asked: Position, oldest: Position },
     #[error("a get of the bench did not find what had been put")]

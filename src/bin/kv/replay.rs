@@ -16,8 +16,13 @@ pub(crate) struct Wanted {
 
 pub(crate) fn log(shape: Shape, store: &Store, wanted: &Wanted) -> Result<Outcome> {
     to_stdout(|out| {
-        for entry in store.log(wanted.from).take(wanted.limit) {
+        let (mut left, mut within_batch) = (wanted.limit, false);
+        for entry in store.log(wanted.from) {
+            if left == 0 && !within_batch {
+                break;
+            }
             let entry = entry.map_err(gone)?;
+            (left, within_batch) = (left.saturating_sub(1), !entry.ends_batch());
             let change = Change {
                 kind: entry.kind,
                 key: &entry.key,

@@ -117,6 +117,11 @@ impl SimFs {
         self.machine.lock().operations
     }
 
+    /// What the system was told to begin to write, of any file.
+    pub(crate) fn started(&self) -> Vec<Range<u64>> {
+        self.machine.lock().started.clone()
+    }
+
     /// The operations that were carried out, in order; those on a file by its name at the time.
     pub(crate) fn trace(&self) -> Vec<(Op, PathBuf)> {
         self.machine.lock().trace.clone()
@@ -279,6 +284,7 @@ impl SimFs {
             disk,
             operations: 0,
             trace: Vec::new(),
+            started: Vec::new(),
             crash: None,
             faults: Vec::new(),
             failures: 0,
@@ -597,6 +603,12 @@ impl File for SimFile {
         Ok(())
     }
 
+    fn start_writing(&self, offset: u64, len: u64) {
+        if let Ok((mut machine, _)) = self.up() {
+            machine.started.push(offset..offset + len);
+        }
+    }
+
     fn will_need(&self, offset: u64, len: u64) -> io::Result<()> {
         self.meet(Op::WillNeed)?;
         self.file.will_need(offset, len)
@@ -617,6 +629,7 @@ struct Machine {
     disk: Disk,
     operations: u64,
     trace: Vec<(Op, PathBuf)>,
+    started: Vec<Range<u64>>,
     /// How many more operations happen before the power is lost.
     crash: Option<u64>,
     faults: Vec<Fault>,
