@@ -315,6 +315,12 @@ fn runs(seeds: &Path) {
         [8, 0],
         &[put(1, 30), sync(), compact(), put(2, 50), delete(1), compact(), reopen(), put(1, 7)],
     );
+    // Of a size whose first segment is damaged, and stays.
+    write(
+        "tombstone_of_what_stays",
+        [15, 0],
+        &[delete(1), put(2, 30), compact(), compact(), reopen(), put(1, 7), crash(1, 0)],
+    );
     let writes = [(1, Some(20)), (2, None), (3, Some(0)), (1, None), (4, Some(9))];
     write(
         "batches",
@@ -379,7 +385,15 @@ fn runs(seeds: &Path) {
     write(
         "removal",
         [8, STORE_SYNCED],
-        &[puts.clone(), retain(0b10100), crash(1, 0), puts.clone(), clear(), crash(2, 0), put(1, 9)],
+        &[
+            puts.clone(),
+            retain(0b10100),
+            crash(1, 0),
+            puts.clone(),
+            clear(),
+            crash(2, 0),
+            put(1, 9),
+        ],
     );
     write(
         "removal_cut_short",

@@ -1,7 +1,8 @@
 //! Arbitrary bytes as steps of a run.
 //!
 //! ```text
-//! input      = [segment size, odd if keys are in order:1] [durability and modes:1] step*
+//! input      = [size:1] [durability and modes:1] step*
+//! size       = of the segments; 2n+1: the keys are kept in order, 8n+7: and a segment is damaged
 //! step       = [kind:1] [arguments]     the kinds and their arguments: `Bytes::step`
 //! ```
 //!
@@ -47,6 +48,7 @@ impl Bytes<'_> {
             default_ttl: (modes >> 6 == 3).then_some(TIMES / 8),
             read_mode: if modes >> 5 & 1 == 0 { ReadMode::Mapped } else { ReadMode::Copy },
             ordered: size % 2 == 1,
+            damaged: size % 8 == 7,
         }
     }
 

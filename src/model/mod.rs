@@ -21,11 +21,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::error::{Error, Result};
 use crate::expiry::Expiry;
 use crate::options::{Durability, EmptyValues, Options, ReadMode};
+use crate::record::Record;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use layer::{Bare, Layer};
-use machine::Machine;
+use machine::{Machine, encode};
 pub(crate) use step::{PowerLoss, Step};
+use writes::encoded_key;
 
 /// Microseconds of a run: a few buckets of expiring bytes.
 pub(crate) const TIMES: u64 = 5 << 20;
@@ -44,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) default_ttl: Option<u64>,
     pub(crate) read_mode: ReadMode,
     pub(crate) ordered: bool,
+    /// Every key is there before the first step, in a segment that ends in bytes that are no records.
+    pub(crate) damaged: bool,
 }
 
 /// The store, and what may be in it.
@@ -73,7 +77,6 @@ pub(crate) struct Run {
 }
 
 /// What the store held, and would have held if a write had succeeded that failed then.
-#[derive(Default)]
 struct State {
     contents: Contents,
     failed: Vec<Contents>,
@@ -97,6 +100,20 @@ pub(crate) fn run_through(layer: Box<dyn Layer>, setup: Setup, steps: &[Step]) {
     run.finish();
 }
 
+/// Makes a store with every key in it, whose first segment ends in bytes that are no records, so that no compaction
+/// takes it.
+fn fill_damaged(machine: &Machine, layer: &dyn Layer) -> Contents {
+    let held = |key| (encoded_key(layer, key), (layer.encoded(b"old|a".to_vec()), None));
+    let contents: Contents = (0..KEYS).map(held).collect();
+    let records: Vec<_> =
+        contents.iter().map(|(key, (value, _))| Record::plain(0, key, value)).collect();
+    let unreadable = [encode(&records), vec![0xFF; 40]].concat();
+    machine.fs.write(&Machine::dir().join("00000001.data"), &unreadable);
+    // Of the last segment that would be set aside.
+    machine.fs.write(&Machine::dir().join("00000002.data"), &encode(&records));
+    contents
+}
+
 impl Run {
     #[cfg(test)]
     pub(crate) fn new(setup: Setup) -> Self {
@@ -114,6 +131,8 @@ impl Run {
             .default_ttl(setup.default_ttl.map(Duration::from_micros));
         let mut machine = Machine::with(options);
         machine.hash_mask = setup.hash_mask;
+        let contents =
+            if setup.damaged { fill_damaged(&machine, &*layer) } else { Contents::new() };
         let store = machine.open().unwrap();
         Run {
             machine,
@@ -121,7 +140,7 @@ impl Run {
             layer,
             setup,
             snapshots: Vec::new(),
-            history: vec![State::default()],
+            history: vec![State { contents, failed: Vec::new() }],
             flushed: 0,
             writes: 0,
             time: 0,
@@ -373,6 +392,7 @@ impl Run {
         self.flushed = 0;
         self.is_poisoned = false;
         self.failures_at_opening = self.machine.fs.failures();
-        assert!(self.store.recovery_report().damage.is_empty());
+        let damage = &self.store.recovery_report().damage;
+        assert!(damage.is_empty() || self.setup.damaged, "{damage:?}");
     }
 }

@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
+use super::layer::Layer;
 use super::{Contents, KEYS, Run};
 use crate::batch::Batch;
 use crate::conditional::Swap;
 use crate::options::Durability;
+
+pub(super) fn encoded_key(layer: &dyn Layer, key: u8) -> Vec<u8> {
+    // The first is the empty key.
+    layer.encoded(vec![b'k'; usize::from(key)])
+}
 
 impl Run {
     pub(super) fn put(&mut self, key: u8, len: usize, durability: Option<Durability>) {
@@ -172,8 +178,7 @@ impl Run {
     }
 
     pub(super) fn key(&self, key: u8) -> Vec<u8> {
-        // The first is the empty key.
-        self.layer.encoded(vec![b'k'; usize::from(key)])
+        encoded_key(&*self.layer, key)
     }
 
     /// What a put makes of the contents.

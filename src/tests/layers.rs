@@ -5,7 +5,7 @@ use proptest::test_runner::Config;
 use tokio::runtime::Runtime;
 
 use super::asynchronous::one_thread;
-use super::model::{setup, step};
+use super::model::{any_setup, step};
 use super::support::Contents;
 use crate::batch::Batch;
 use crate::error::Result;
@@ -189,21 +189,21 @@ proptest! {
 
     #[test]
     fn a_store_of_types_behaves_as_the_store(
-        setup in setup(), steps in prop::collection::vec(step(), 1..40),
+        setup in any_setup(), steps in prop::collection::vec(step(), 1..40),
     ) {
         run_through(Box::new(OfTypes), setup, &steps);
     }
 
     #[test]
     fn an_awaited_store_behaves_as_the_store(
-        setup in setup(), steps in prop::collection::vec(step(), 1..40),
+        setup in any_setup(), steps in prop::collection::vec(step(), 1..40),
     ) {
         run_through(Box::new(Awaited(one_thread())), setup, &steps);
     }
 
     #[test]
     fn an_awaited_store_of_types_behaves_as_the_store(
-        setup in setup(), steps in prop::collection::vec(step(), 1..40),
+        setup in any_setup(), steps in prop::collection::vec(step(), 1..40),
     ) {
         run_through(Box::new(AwaitedOfTypes(one_thread())), setup, &steps);
     }

@@ -25,8 +25,14 @@ pub(super) fn setup() -> impl Strategy<Value = Setup> {
             default_ttl,
             read_mode: read_mode(),
             ordered,
+            damaged: false,
         },
     )
+}
+
+/// Also of stores in which something is damaged.
+pub(super) fn any_setup() -> impl Strategy<Value = Setup> {
+    (setup(), prop::bool::weighted(0.2)).prop_map(|(setup, damaged)| Setup { damaged, ..setup })
 }
 
 fn durability() -> impl Strategy<Value = Durability> + Clone {
@@ -52,6 +58,7 @@ pub(super) fn plain_setup() -> Setup {
         default_ttl: None,
         read_mode: read_mode(),
         ordered: false,
+        damaged: false,
     }
 }
 
@@ -118,7 +125,7 @@ proptest! {
 
     #[test]
     fn the_store_behaves_as_a_map_through_reopenings_failures_kills_and_power_losses(
-        setup in setup(),
+        setup in any_setup(),
         steps in prop::collection::vec(step(), 1..80),
     ) {
         model::run(setup, &steps);
