@@ -239,6 +239,48 @@ mod step {
     pub fn clock(time: u8) -> Vec<u8> {
         vec![15, time]
     }
+
+    pub fn put_if_absent(key: u8, len: u8) -> Vec<u8> {
+        vec![16, key, len]
+    }
+
+    pub fn compare_and_swap(key: u8, len: u8, is_right: bool) -> Vec<u8> {
+        vec![17, key, len, is_right.into()]
+    }
+
+    pub fn update(key: u8, len: u8) -> Vec<u8> {
+        vec![18, key, len]
+    }
+
+    pub fn update_to_nothing(key: u8) -> Vec<u8> {
+        vec![18, key | 8]
+    }
+
+    pub fn rename(from: u8, to: u8) -> Vec<u8> {
+        vec![19, from, to]
+    }
+
+    /// The keys with a bit of one stay.
+    pub fn retain(kept: u8) -> Vec<u8> {
+        vec![20, kept]
+    }
+
+    pub fn clear() -> Vec<u8> {
+        vec![21]
+    }
+
+    pub fn snapshot(in_place_of: u8) -> Vec<u8> {
+        vec![22, in_place_of]
+    }
+
+    /// The keys from the first to the second.
+    pub fn scan(start: u8, end: u8) -> Vec<u8> {
+        vec![23, start, end]
+    }
+
+    pub fn scan_all() -> Vec<u8> {
+        vec![23, 16, 16]
+    }
 }
 
 fn runs(seeds: &Path) {
@@ -272,6 +314,12 @@ fn runs(seeds: &Path) {
         "tombstone",
         [8, 0],
         &[put(1, 30), sync(), compact(), put(2, 50), delete(1), compact(), reopen(), put(1, 7)],
+    );
+    // Of a size whose first segment is damaged, and stays.
+    write(
+        "tombstone_of_what_stays",
+        [15, 0],
+        &[delete(1), put(2, 30), compact(), compact(), reopen(), put(1, 7), crash(1, 0)],
     );
     let writes = [(1, Some(20)), (2, None), (3, Some(0)), (1, None), (4, Some(9))];
     write(
@@ -314,6 +362,64 @@ fn runs(seeds: &Path) {
             compact(),
             delete(2),
             reopen(),
+        ],
+    );
+    write(
+        "conditional",
+        [20, DEFAULT_TTL],
+        &[
+            put_if_absent(1, 20),
+            put_if_absent(1, 9),
+            put_with_ttl(2, 20, 200),
+            compare_and_swap(1, 30, true),
+            compare_and_swap(1, 9, false),
+            update(2, 25),
+            rename(2, 5),
+            rename(2, 3),
+            kill(),
+            update(4, 9),
+            update_to_nothing(1),
+            crash(3, 0),
+        ],
+    );
+    write(
+        "removal",
+        [8, STORE_SYNCED],
+        &[
+            puts.clone(),
+            retain(0b10100),
+            crash(1, 0),
+            puts.clone(),
+            clear(),
+            crash(2, 0),
+            put(1, 9),
+        ],
+    );
+    write(
+        "removal_cut_short",
+        [8, 0],
+        &[puts.clone(), kill_soon(2), retain(0), puts.clone(), crash_soon(5, 1), clear(), clear()],
+    );
+    write(
+        "snapshots_and_scans",
+        [9, 0],
+        &[
+            snapshot(0),
+            puts.clone(),
+            snapshot(0),
+            rename(1, 6),
+            delete(2),
+            scan_all(),
+            snapshot(0),
+            puts.clone(),
+            compact(),
+            scan(1, 4),
+            snapshot(1),
+            clear(),
+            scan(4, 1),
+            scan_all(),
+            reopen(),
+            scan_all(),
         ],
     );
     write(

@@ -1,7 +1,8 @@
 //! Arbitrary bytes as steps of a run.
 //!
 //! ```text
-//! input      = [segment size:1] [durability and modes:1] step*
+//! input      = [size:1] [durability and modes:1] step*
+//! size       = of the segments; 2n+1: the keys are kept in order, 8n+7: and a segment is damaged
 //! step       = [kind:1] [arguments]     the kinds and their arguments: `Bytes::step`
 //! ```
 //!
@@ -9,14 +10,15 @@
 //! step has bytes too few, and after [`MAX_STEPS`].
 
 use std::iter;
+use std::ops::Bound;
 use std::time::Duration;
 
-use super::{PowerLoss, Setup, Step, TIMES};
+use super::{KEYS, PowerLoss, Setup, Step, TIMES};
 use crate::options::{Durability, ReadMode};
 
 /// They bound what an input costs: a step writes half a megabyte at the most.
 const MAX_STEPS: usize = 120;
-pub(crate) const KINDS: u8 = 16;
+pub(crate) const KINDS: u8 = 24;
 
 /// The run that the bytes stand for.
 pub(crate) fn decode(bytes: &[u8]) -> (Setup, Vec<Step>) {
@@ -36,15 +38,17 @@ impl Bytes<'_> {
     }
 
     fn setup(&mut self) -> Setup {
-        let segment_size = 64 + 4 * u64::from(self.byte().unwrap_or(0));
+        let size = self.byte().unwrap_or(0);
         let modes = self.byte().unwrap_or(0);
         Setup {
-            segment_size,
+            segment_size: 64 + 4 * u64::from(size),
             durability: durability(modes),
             hash_mask: [u64::MAX, u64::MAX, 1, 0][usize::from(modes >> 2 & 3)],
             stored_empty: modes >> 4 & 1 == 1,
             default_ttl: (modes >> 6 == 3).then_some(TIMES / 8),
             read_mode: if modes >> 5 & 1 == 0 { ReadMode::Mapped } else { ReadMode::Copy },
+            ordered: size % 2 == 1,
+            damaged: size % 8 == 7,
         }
     }
 
@@ -74,7 +78,21 @@ impl Bytes<'_> {
                 let (key, ttl) = (self.key()?, self.time()?);
                 Step::Touch { key, ttl: (ttl > 0).then_some(ttl) }
             }
-            _ => Step::Clock { time: self.time()? },
+            15 => Step::Clock { time: self.time()? },
+            16 => Step::PutIfAbsent { key: self.key()?, len: self.len()? },
+            17 => {
+                let ((key, len), is_right) = (self.write()?, self.byte()? % 4 > 0);
+                Step::CompareAndSwap { key, is_right, len }
+            }
+            18 => {
+                let (key, len) = self.write()?;
+                Step::Update { key, len }
+            }
+            19 => Step::Rename { from: self.key()?, to: self.key()? },
+            20 => Step::Retain { kept: self.byte()? },
+            21 => Step::Clear,
+            22 => Step::Snapshot { in_place_of: self.byte()? },
+            _ => Step::Scan { start: self.bound()?, end: self.bound()? },
         })
     }
 
@@ -84,7 +102,18 @@ impl Bytes<'_> {
     }
 
     fn key(&mut self) -> Option<u8> {
-        Some(self.byte()? % 8)
+        Some(self.byte()? % KEYS)
+    }
+
+    /// One end of a range of keys.
+    fn bound(&mut self) -> Option<Bound<u8>> {
+        let byte = self.byte()?;
+        let key = byte % KEYS;
+        Some(match byte / KEYS % 3 {
+            0 => Bound::Included(key),
+            1 => Bound::Excluded(key),
+            _ => Bound::Unbounded,
+        })
     }
 
     /// Mostly small; up to more than is written at once.

@@ -9,6 +9,7 @@ use crate::clock::TimeSource;
 use crate::error::Result;
 use crate::fs::sim::SimFs;
 use crate::options::Options;
+use crate::record::Record;
 use crate::store::{Ground, Store};
 
 pub(crate) type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -82,4 +83,15 @@ pub(crate) fn contents(store: &Store) -> Contents {
 pub(crate) fn unexpired(store: &Store) -> Contents {
     let keys = store.keys().map(|key| key.unwrap().to_vec());
     keys.map(|key| (key.clone(), store.get(&key).unwrap().unwrap().to_vec())).collect()
+}
+
+/// Records one behind the other, from the beginning of a file.
+pub(crate) fn encode(records: &[Record<'_>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for record in records {
+        let offset = bytes.len();
+        bytes.resize(offset + record.len_at(offset as u64) as usize, 0);
+        record.encode_into(offset as u64, &mut bytes[offset..]);
+    }
+    bytes
 }

@@ -1,98 +1,41 @@
 //! The store against a model: steps, and a run of them on the simulated disk, with tiny segments, few keys,
 //! colliding hashes, failing operations, a full disk, closings, kills and power losses at any operation, compared with a
-//! `BTreeMap` after each. Values expire, and the clock goes forward and back. The tests draw the steps at random, the fuzzer from [`bytes`].
+//! `BTreeMap` after each. Values expire, and the clock goes forward and back; snapshots show what was there. The tests draw the steps at random, the fuzzer from [`bytes`].
 //!
 //! What a crash may take: the log has an order, so what is there afterwards is what the model held
 //! after some operation, no earlier than the last one that its durability covers. A write that failed may
 //! be there as well, on top of what it was to follow, until something else is written.
 
 pub(crate) mod bytes;
+pub(crate) mod layer;
 pub(crate) mod machine;
+mod scans;
+mod step;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::iter;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::expiry::Expiry;
 use crate::options::{Durability, EmptyValues, Options, ReadMode};
+use crate::record::Record;
+use crate::snapshot::Snapshot;
 use crate::store::Store;
-use machine::{Machine, unexpired};
+use layer::{Bare, Layer};
+use machine::{Machine, encode};
+pub(crate) use step::{PowerLoss, Step};
+use writes::encoded_key;
 
 /// Microseconds of a run: a few buckets of expiring bytes.
 pub(crate) const TIMES: u64 = 5 << 20;
+/// How many keys there are.
+pub(crate) const KEYS: u8 = 8;
 
 /// Values, each with the time at which it expires, if it does.
 type Contents = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
-
-#[derive(Clone, Debug)]
-pub(crate) enum Step {
-    Put {
-        key: u8,
-        len: usize,
-        /// `None`: the store's; the value is aligned then.
-        durability: Option<Durability>,
-    },
-    /// The value is not aligned.
-    PutWithTtl {
-        key: u8,
-        len: usize,
-        ttl: u64,
-    },
-    /// Gives the key another time, or takes it away.
-    Touch {
-        key: u8,
-        ttl: Option<u64>,
-    },
-    /// The machine's clock is set.
-    Clock {
-        time: u64,
-    },
-    Delete {
-        key: u8,
-        durability: Option<Durability>,
-    },
-    /// Keys, each with the length of its value or to be deleted.
-    Batch {
-        writes: Vec<(u8, Option<usize>)>,
-        durability: Option<Durability>,
-    },
-    Flush,
-    Sync,
-    Compact,
-    /// The store is closed, and opened again.
-    Reopen,
-    Kill,
-    /// Power is lost now.
-    Crash(PowerLoss),
-    /// Power is lost at an operation of the disk to come.
-    CrashSoon {
-        operations: u64,
-        loss: PowerLoss,
-    },
-    /// The process is killed in an operation of the disk to come.
-    KillSoon {
-        operations: u64,
-    },
-    /// An operation of the disk to come fails.
-    FailSoon {
-        operations: u64,
-    },
-    /// The disk has room for so many bytes more; `None`: for whatever comes.
-    Room {
-        bytes: Option<u64>,
-    },
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PowerLoss {
-    /// Decides what of the unsynced reached the disk.
-    pub(crate) seed: u64,
-    /// After so many operations of the next recovery comes another.
-    pub(crate) again_at: Option<u64>,
-}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
@@ -102,13 +45,20 @@ pub(crate) struct Setup {
     pub(crate) stored_empty: bool,
     pub(crate) default_ttl: Option<u64>,
     pub(crate) read_mode: ReadMode,
+    pub(crate) ordered: bool,
+    /// Every key is there before the first step, in a segment that ends in bytes that are no records.
+    pub(crate) damaged: bool,
 }
 
 /// The store, and what may be in it.
 pub(crate) struct Run {
     pub(crate) machine: Machine,
     pub(crate) store: Store,
+    /// What the store is asked through.
+    layer: Box<dyn Layer>,
     setup: Setup,
+    /// Each with what it shows as long as the store is open.
+    snapshots: Vec<(Snapshot, machine::Contents)>,
     /// The states that the store went through since the last that is durable, oldest first.
     history: Vec<State>,
     /// Index into the history of the last state that survives the process.
@@ -127,7 +77,6 @@ pub(crate) struct Run {
 }
 
 /// What the store held, and would have held if a write had succeeded that failed then.
-#[derive(Default)]
 struct State {
     contents: Contents,
     failed: Vec<Contents>,
@@ -141,28 +90,57 @@ enum End {
 
 /// Runs the steps, loses what can be lost, and goes on.
 pub(crate) fn run(setup: Setup, steps: &[Step]) {
-    let mut run = Run::new(setup);
+    run_through(Box::new(Bare), setup, steps);
+}
+
+/// As [`run`], with a layer above the store.
+pub(crate) fn run_through(layer: Box<dyn Layer>, setup: Setup, steps: &[Step]) {
+    let mut run = Run::through(layer, setup);
     steps.iter().for_each(|step| run.take(step));
     run.finish();
 }
 
+/// Makes a store with every key in it, whose first segment ends in bytes that are no records, so that no compaction
+/// takes it.
+fn fill_damaged(machine: &Machine, layer: &dyn Layer) -> Contents {
+    let held = |key| (encoded_key(layer, key), (layer.encoded(b"old|a".to_vec()), None));
+    let contents: Contents = (0..KEYS).map(held).collect();
+    let records: Vec<_> =
+        contents.iter().map(|(key, (value, _))| Record::plain(0, key, value)).collect();
+    let unreadable = [encode(&records), vec![0xFF; 40]].concat();
+    machine.fs.write(&Machine::dir().join("00000001.data"), &unreadable);
+    // Of the last segment that would be set aside.
+    machine.fs.write(&Machine::dir().join("00000002.data"), &encode(&records));
+    contents
+}
+
 impl Run {
+    #[cfg(test)]
     pub(crate) fn new(setup: Setup) -> Self {
+        Self::through(Box::new(Bare), setup)
+    }
+
+    fn through(layer: Box<dyn Layer>, setup: Setup) -> Self {
         let empty = if setup.stored_empty { EmptyValues::Stored } else { EmptyValues::Delete };
         let options = Options::new()
             .segment_size(setup.segment_size)
             .durability(setup.durability)
             .read_mode(setup.read_mode)
             .empty_values(empty)
+            .ordered(setup.ordered)
             .default_ttl(setup.default_ttl.map(Duration::from_micros));
         let mut machine = Machine::with(options);
         machine.hash_mask = setup.hash_mask;
+        let contents =
+            if setup.damaged { fill_damaged(&machine, &*layer) } else { Contents::new() };
         let store = machine.open().unwrap();
         Run {
             machine,
             store,
+            layer,
             setup,
-            history: vec![State::default()],
+            snapshots: Vec::new(),
+            history: vec![State { contents, failed: Vec::new() }],
             flushed: 0,
             writes: 0,
             time: 0,
@@ -193,7 +171,7 @@ impl Run {
             Expiry::Never => None,
             Expiry::At(time) => Some(time.duration_since(UNIX_EPOCH).unwrap().as_micros() as u64),
         };
-        let found = unexpired(&self.store).into_iter();
+        let found = self.layer.contents(&self.store).into_iter();
         let found: Contents =
             found.map(|(key, value)| (key.clone(), (value, expires_at(&key)))).collect();
         assert!(self.store.len() >= found.len());
@@ -203,99 +181,45 @@ impl Run {
     pub(crate) fn take(&mut self, step: &Step) {
         self.failures_before = self.machine.fs.failures();
         match *step {
-            Step::Put { key, len, durability } => {
-                let key = Self::key(key);
-                let value = self.value(len, durability.is_none());
-                let mut next = self.now();
-                self.put(&mut next, &key, &value, None);
-                let result = match durability {
-                    None => self.store.put_aligned(&key, &value, Self::align(&key)),
-                    Some(durability) => self.store.put_with(&key, &value, durability),
-                };
-                self.wrote(result, next, durability);
-            }
-            Step::PutWithTtl { key, len, ttl } => {
-                let key = Self::key(key);
-                let value = self.value(len, false);
-                let mut next = self.now();
-                self.put(&mut next, &key, &value, Some(ttl));
-                let result = self.store.put_with_ttl(&key, &value, Duration::from_micros(ttl));
-                self.wrote(result, next, None);
-            }
-            Step::Touch { key, ttl } => {
-                let key = Self::key(key);
-                let mut next = self.now();
-                let known = next.get_mut(&key);
-                let is_there = known.is_some();
-                if let Some((_, expires_at)) = known {
-                    *expires_at = ttl.map(|ttl| self.time + ttl);
-                }
-                let result = match ttl {
-                    Some(ttl) => self.store.touch(&key, Duration::from_micros(ttl)),
-                    None => self.store.persist(&key),
-                };
-                if let Ok(found) = &result {
-                    assert_eq!(*found, is_there);
-                }
-                // One that finds nothing writes nothing, and may do so after a failed sync.
-                if is_there || result.is_err() {
-                    self.wrote(result.map(drop), next, None);
-                }
-            }
+            Step::Put { key, len, durability } => self.put(key, len, durability),
+            Step::PutWithTtl { key, len, ttl } => self.put_with_ttl(key, len, ttl),
+            Step::Touch { key, ttl } => self.touch(key, ttl),
             Step::Clock { time } => {
                 self.machine.time.set(time);
                 self.time = self.time.max(time);
             }
-            Step::Delete { key, durability } => {
-                let key = Self::key(key);
-                let mut next = self.now();
-                let was_there = next.remove(&key).is_some();
-                let result = match durability {
-                    None => self.store.delete(&key),
-                    Some(durability) => self.store.delete_with(&key, durability),
-                };
-                let result = result.map(|found| assert_eq!(found, was_there));
-                self.wrote(result, next, durability);
+            Step::Delete { key, durability } => self.delete(key, durability),
+            Step::Batch { ref writes, durability } => self.write_batch(writes, durability),
+            Step::PutIfAbsent { key, len } => self.put_if_absent(key, len),
+            Step::CompareAndSwap { key, is_right, len } => {
+                self.compare_and_swap(key, is_right, len);
             }
-            Step::Batch { ref writes, durability } => {
-                let (mut batch, mut next) = (Batch::new(), self.now());
-                for &(key, len) in writes {
-                    let key = Self::key(key);
-                    if let Some(len) = len {
-                        let value = self.value(len, true);
-                        self.put(&mut next, &key, &value, None);
-                        batch.put_aligned(&key, &value, Self::align(&key));
-                    } else {
-                        next.remove(&key);
-                        batch.delete(&key);
-                    }
-                }
-                let result = match durability {
-                    None => self.store.write(&batch),
-                    Some(durability) => self.store.write_with(&batch, durability),
-                };
-                // One that does nothing makes nothing durable.
-                let durability =
-                    if writes.is_empty() { Some(Durability::Buffered) } else { durability };
-                self.wrote(result, next, durability);
+            Step::Update { key, len } => self.update(key, len),
+            Step::Rename { from, to } => self.rename(from, to),
+            Step::Retain { kept } => self.retain(kept),
+            Step::Clear => {
+                let result = self.store.clear();
+                self.wrote(result, Contents::new(), Some(Durability::Synced));
             }
+            Step::Snapshot { in_place_of } => self.take_snapshot(usize::from(in_place_of)),
+            Step::Scan { start, end } => self.scan(start, end),
             Step::Flush => {
-                let result = self.store.flush();
+                let result = self.layer.flush(&self.store);
                 let went_well = self.went_well(&result);
                 self.reached(went_well, false);
             }
             Step::Sync => {
-                let result = self.store.sync();
+                let result = self.layer.sync(&self.store);
                 let went_well = self.went_well(&result);
                 self.reached(went_well, true);
             }
             Step::Compact => {
                 // One that finds nothing to do makes nothing durable.
-                let result = self.store.compact();
+                let result = self.layer.compact(&self.store);
                 self.went_well(&result);
             }
             Step::Reopen => {
-                let result = self.store.clone().close();
+                let result = self.layer.close(&self.store);
                 let went_well = self.went_well(&result);
                 self.reached(went_well, true);
                 if went_well {
@@ -327,6 +251,7 @@ impl Run {
         assert_eq!(self.store.now(), self.time);
         assert_eq!(self.found(), self.now());
         self.check_alignment();
+        self.check_snapshots();
     }
 
     /// What has been recovered is durable, and the store goes on.
@@ -342,42 +267,6 @@ impl Run {
     fn go_down_soon(&mut self, operations: u64, end: End) {
         self.machine.fs.crash_at(operations);
         self.end = end;
-    }
-
-    fn key(key: u8) -> Vec<u8> {
-        // The first is the empty key.
-        vec![b'k'; usize::from(key)]
-    }
-
-    /// Every other key's values are aligned, each to something else.
-    fn align(key: &[u8]) -> usize {
-        if key.len().is_multiple_of(2) { 1 } else { 1 << key.len() }
-    }
-
-    fn check_alignment(&self) {
-        for (key, _) in self.now().iter().filter(|(_, (value, _))| value.starts_with(b"<")) {
-            let value = self.store.get(key).unwrap().unwrap();
-            assert_eq!(value.as_ptr() as usize % Self::align(key), 0, "of {} bytes", key.len());
-        }
-    }
-
-    /// What a put makes of the contents.
-    fn put(&self, contents: &mut Contents, key: &[u8], value: &[u8], ttl: Option<u64>) {
-        if value.is_empty() && !self.setup.stored_empty {
-            contents.remove(key);
-        } else {
-            let ttl = ttl.or(self.setup.default_ttl);
-            contents.insert(key.to_vec(), (value.to_vec(), ttl.map(|ttl| self.time + ttl)));
-        }
-    }
-
-    /// No two writes write the same bytes, but for short ones. It shows whether the value is to be aligned.
-    fn value(&mut self, len: usize, is_aligned: bool) -> Vec<u8> {
-        self.writes += 1;
-        let pattern = format!("{}{}>", if is_aligned { '<' } else { '|' }, self.writes);
-        let mut value = pattern.repeat(len.div_ceil(pattern.len())).into_bytes();
-        value.truncate(len);
-        value
     }
 
     /// Whether it did. If not, the machine is down, something failed on the disk, or a sync had.
@@ -404,6 +293,13 @@ impl Run {
         }
         self.is_poisoned = matches!(error, Error::Poisoned { .. });
         false
+    }
+
+    /// As `wrote`, with the store's durability. A write that finds nothing to write may do so after a failed sync.
+    fn wrote_if(&mut self, is_needed: bool, result: Result<()>, next: Contents) {
+        if is_needed || result.is_err() {
+            self.wrote(result, next, None);
+        }
     }
 
     fn wrote(&mut self, result: Result<()>, next: Contents, durability: Option<Durability>) {
@@ -467,6 +363,7 @@ impl Run {
 
     /// Opens what is left: one of the states from `earliest` on, which is durable now.
     fn open(&mut self, earliest: usize) {
+        self.snapshots.clear();
         let failures_before = self.machine.fs.failures();
         // What a clock that is behind shows again is tested under hazard 9.
         self.machine.time.set(self.time);
@@ -495,6 +392,7 @@ impl Run {
         self.flushed = 0;
         self.is_poisoned = false;
         self.failures_at_opening = self.machine.fs.failures();
-        assert!(self.store.recovery_report().damage.is_empty());
+        let damage = &self.store.recovery_report().damage;
+        assert!(damage.is_empty() || self.setup.damaged, "{damage:?}");
     }
 }

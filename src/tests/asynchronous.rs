@@ -62,7 +62,7 @@ fn reopen(machine: &Machine) -> crate::Store {
 
 /// One thread, which does nothing while anything blocks it, and one for what may wait, in the order in which it
 /// was asked for.
-fn one_thread() -> Runtime {
+pub(super) fn one_thread() -> Runtime {
     Builder::new_current_thread().max_blocking_threads(1).build().unwrap()
 }
 

@@ -45,6 +45,14 @@ fn kind(step: &Step) -> u8 {
         Step::PutWithTtl { .. } => 13,
         Step::Touch { .. } => 14,
         Step::Clock { .. } => 15,
+        Step::PutIfAbsent { .. } => 16,
+        Step::CompareAndSwap { .. } => 17,
+        Step::Update { .. } => 18,
+        Step::Rename { .. } => 19,
+        Step::Retain { .. } => 20,
+        Step::Clear => 21,
+        Step::Snapshot { .. } => 22,
+        Step::Scan { .. } => 23,
     }
 }
 

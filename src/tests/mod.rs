@@ -13,6 +13,8 @@ mod feed;
 mod following;
 mod fuzzing;
 mod hazards;
+#[cfg(all(feature = "serde", feature = "tokio"))]
+mod layers;
 mod looks;
 mod model;
 mod ranges;

@@ -1,12 +1,13 @@
 //! The model with random steps.
 
+use std::ops::{Bound, Range};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 use super::support::read_mode;
-use crate::model::{self, PowerLoss, Setup, Step, TIMES};
+use crate::model::{self, KEYS, PowerLoss, Setup, Step, TIMES};
 use crate::options::Durability;
 
 /// Random runs; `PROPTEST_CASES` may ask for more.
@@ -15,16 +16,23 @@ const CASES: u32 = 300;
 pub(super) fn setup() -> impl Strategy<Value = Setup> {
     let hash_mask = prop_oneof![Just(u64::MAX), Just(1), Just(0)];
     let default_ttl = prop::option::weighted(0.3, ttl());
-    (64u64..900, durability(), hash_mask, any::<bool>(), default_ttl).prop_map(
-        |(segment_size, durability, hash_mask, stored_empty, default_ttl)| Setup {
+    (64u64..900, durability(), hash_mask, any::<[bool; 2]>(), default_ttl).prop_map(
+        |(segment_size, durability, hash_mask, [stored_empty, ordered], default_ttl)| Setup {
             segment_size,
             durability,
             hash_mask,
             stored_empty,
             default_ttl,
             read_mode: read_mode(),
+            ordered,
+            damaged: false,
         },
     )
+}
+
+/// Also of stores in which something is damaged.
+pub(super) fn any_setup() -> impl Strategy<Value = Setup> {
+    (setup(), prop::bool::weighted(0.2)).prop_map(|(setup, damaged)| Setup { damaged, ..setup })
 }
 
 fn durability() -> impl Strategy<Value = Durability> + Clone {
@@ -49,24 +57,48 @@ pub(super) fn plain_setup() -> Setup {
         stored_empty: false,
         default_ttl: None,
         read_mode: read_mode(),
+        ordered: false,
+        damaged: false,
     }
+}
+
+fn key() -> Range<u8> {
+    0..KEYS
+}
+
+fn bound() -> impl Strategy<Value = Bound<u8>> {
+    prop_oneof![
+        2 => key().prop_map(Bound::Included),
+        2 => key().prop_map(Bound::Excluded),
+        1 => Just(Bound::Unbounded),
+    ]
 }
 
 /// What goes well.
 pub(super) fn calm_step() -> impl Strategy<Value = Step> {
     let len = prop_oneof![1 => Just(0usize), 8 => 1usize..60, 1 => 200usize..2000];
-    let write = (0u8..8, prop::option::weighted(0.7, len.clone()));
+    let new = prop::option::weighted(0.7, len.clone());
+    let write = (key(), new.clone());
     let of_call = || prop::option::weighted(0.2, durability());
     prop_oneof![
-        9 => (0u8..8, len.clone(), of_call())
+        9 => (key(), len.clone(), of_call())
             .prop_map(|(key, len, durability)| Step::Put { key, len, durability }),
-        3 => (0u8..8, len, ttl()).prop_map(|(key, len, ttl)| Step::PutWithTtl { key, len, ttl }),
-        2 => (0u8..8, prop::option::weighted(0.7, ttl()))
+        3 => (key(), len.clone(), ttl()).prop_map(|(key, len, ttl)| Step::PutWithTtl { key, len, ttl }),
+        2 => (key(), prop::option::weighted(0.7, ttl()))
             .prop_map(|(key, ttl)| Step::Touch { key, ttl }),
         3 => (0..TIMES).prop_map(|time| Step::Clock { time }),
-        5 => (0u8..8, of_call()).prop_map(|(key, durability)| Step::Delete { key, durability }),
-        4 => (prop::collection::vec(write, 0..6), of_call())
+        5 => (key(), of_call()).prop_map(|(key, durability)| Step::Delete { key, durability }),
+        4 => (prop::collection::vec(write.clone(), 0..6), of_call())
             .prop_map(|(writes, durability)| Step::Batch { writes, durability }),
+        2 => (key(), len).prop_map(|(key, len)| Step::PutIfAbsent { key, len }),
+        3 => (key(), prop::bool::weighted(0.7), new)
+            .prop_map(|(key, is_right, len)| Step::CompareAndSwap { key, is_right, len }),
+        3 => write.prop_map(|(key, len)| Step::Update { key, len }),
+        3 => (key(), key()).prop_map(|(from, to)| Step::Rename { from, to }),
+        1 => any::<u8>().prop_map(|kept| Step::Retain { kept }),
+        1 => Just(Step::Clear),
+        2 => any::<u8>().prop_map(|in_place_of| Step::Snapshot { in_place_of }),
+        3 => (bound(), bound()).prop_map(|(start, end)| Step::Scan { start, end }),
         1 => Just(Step::Flush),
         1 => Just(Step::Sync),
         2 => Just(Step::Compact),
@@ -93,7 +125,7 @@ proptest! {
 
     #[test]
     fn the_store_behaves_as_a_map_through_reopenings_failures_kills_and_power_losses(
-        setup in setup(),
+        setup in any_setup(),
         steps in prop::collection::vec(step(), 1..80),
     ) {
         model::run(setup, &steps);

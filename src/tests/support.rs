@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::fs::sim::SimFs;
-pub(super) use crate::model::machine::{Contents, Machine, contents, unexpired};
+pub(super) use crate::model::machine::{Contents, Machine, contents, encode, unexpired};
 use crate::options::{Options, ReadMode};
 use crate::record::Record;
 use crate::store::Store;
@@ -81,16 +81,6 @@ impl Machine {
     pub(super) fn write_records(&self, name: &str, records: &[Record<'_>]) {
         self.fs.write(&Self::path(name), &encode(records));
     }
-}
-
-pub(super) fn encode(records: &[Record<'_>]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for record in records {
-        let offset = bytes.len();
-        bytes.resize(offset + record.len_at(offset as u64) as usize, 0);
-        record.encode_into(offset as u64, &mut bytes[offset..]);
-    }
-    bytes
 }
 
 pub(super) fn value(store: &Store, key: &str) -> Option<String> {
