@@ -173,6 +173,9 @@ impl Log {
             }
             _ => {
                 let places = self.append_run(&mut writer, &records, durability)?;
+                if let (Durability::Synced, Some(appending)) = (durability, &mut writer.active) {
+                    appending.active.start_sync();
+                }
                 for ((record, hash), place) in records.iter().zip(hashes).zip(places) {
                     self.enter(hash, record, place);
                 }

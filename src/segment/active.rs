@@ -34,8 +34,10 @@ const CHUNK_LEN: usize = 256 << 10;
 /// a sync has no length to write. Little in tests, whose disk is memory.
 const AHEAD: u64 = if cfg!(any(test, fuzzing)) { 4 << 10 } else { 1 << 20 };
 /// The system is told to begin to write so much, and does so beside what comes next: a sync, at the latest that of the seal, then has
-/// less to wait for. RocksDB's `bytes_per_sync` is the same.
-const WRITING_STEP: u64 = 128 << 10;
+/// less to wait for. RocksDB's `bytes_per_sync` is the same. Telling takes time too, more of it for smaller steps.
+const WRITING_STEP: u64 = 1 << 20;
+/// So much is worth it where the sync comes as soon as the entries have been changed.
+const SYNCED_STEP: u64 = 64 << 10;
 /// What is written to again would be written twice.
 const PAGE_LEN: u64 = 4 << 10;
 /// From here on a copy costs more than the write that it saves.
@@ -433,7 +435,7 @@ impl Active {
             return Err(self.soil(source));
         }
         self.flushed += len;
-        self.start_writing(self.flushed);
+        self.start_writing(self.flushed, WRITING_STEP);
         Ok(())
     }
 
@@ -441,14 +443,19 @@ impl Active {
         let end = offset + bytes.len() as u64;
         self.make_way(end)?;
         self.file.write_at(bytes, offset).map_err(|source| self.soil(source))?;
-        self.start_writing(end);
+        self.start_writing(end, WRITING_STEP);
         Ok(())
     }
 
+    /// A sync comes when other things have been done.
+    pub(crate) fn start_sync(&mut self) {
+        self.start_writing(self.flushed, SYNCED_STEP);
+    }
+
     /// All bytes up to `end` are in the file.
-    fn start_writing(&mut self, end: u64) {
+    fn start_writing(&mut self, end: u64, step: u64) {
         let end = end - end % PAGE_LEN;
-        if end >= self.started + WRITING_STEP {
+        if end >= self.started + step {
             self.file.start_writing(self.started, end - self.started);
             self.started = end;
         }
