@@ -423,17 +423,18 @@ proptest! {
             let entries = run.store.log(before).map(Result::unwrap);
             let entries = entries.filter(|entry| entry.key.starts_with(b"kk"));
             from_log.extend(entries.map(|e| (e.key.to_vec(), e.kind, e.position)));
-            let (end, mut told) = (run.store.end().unwrap(), None);
+            let mut told = None;
             while let Some(event) = watcher.try_next().unwrap() {
                 let Event::Changed { key, kind, position, next } = event else {
                     panic!("{event:?}")
                 };
                 from_watcher.push((key.to_vec(), kind, position));
                 // Who has dealt with all that is told of a write goes on behind it, who has not begins it anew.
-                let before = told.replace((position, next));
-                prop_assert!(before.is_none_or(|(position, next)| position == next));
+                if let Some((before, after)) = told.replace((position, next)) {
+                    prop_assert_eq!(before == position, before == after);
+                }
             }
-            prop_assert!(told.is_none_or(|(_, next)| next == end));
+            prop_assert!(told.is_none_or(|(position, next)| position < next));
         }
         prop_assert_eq!(from_log, from_watcher);
     }
