@@ -27,24 +27,26 @@ fn script(seed: u64) -> (Setup, Vec<Step>) {
     scripts.new_tree(&mut runner).unwrap().current()
 }
 
-/// Says how to see a failure again.
-struct Point {
+/// Says how to see a failure again, and lets the other threads end.
+struct Point<'a> {
     seed: u64,
     operation: u64,
+    met: &'a AtomicU64,
 }
 
-impl Drop for Point {
+impl Drop for Point<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            let Point { seed, operation } = self;
+            let Point { seed, operation, met } = self;
             eprintln!("ZEROCASK_CRASH_SEED={seed} shows it again, at operation {operation}");
+            met.store(u64::MAX / 2, Ordering::Relaxed);
         }
     }
 }
 
 /// Runs a script with a power loss at one of its operations; answers whether it has as many.
-fn crash(seed: u64, operation: u64, (setup, steps): &(Setup, Vec<Step>)) -> bool {
-    let _point = Point { seed, operation };
+fn crash(point: &Point<'_>, (setup, steps): &(Setup, Vec<Step>)) -> bool {
+    let &Point { seed, operation, .. } = point;
     let mut run = Run::new(setup.clone());
     let luck = (seed << 32 | operation).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     // Recoveries take some 15 operations.
@@ -75,7 +77,8 @@ fn nothing_promised_is_lost_wherever_power_is_lost() {
                     let seed = next_seed.fetch_add(1, Ordering::Relaxed);
                     assert!(seed < end, "scripts write something");
                     let script = script(seed);
-                    let of_script = (0..).take_while(|&at| crash(seed, at, &script)).count();
+                    let point = |operation| Point { seed, operation, met: &met };
+                    let of_script = (0..).take_while(|&at| crash(&point(at), &script)).count();
                     met.fetch_add(of_script as u64, Ordering::Relaxed);
                 }
             });
