@@ -14,7 +14,9 @@ use std::path::Path;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use tempfile::TempDir;
-use zerocask::{Durability, EmptyValues, Error, Options, Position, Recovery, Store, Verify};
+use zerocask::{
+    Durability, EmptyValues, Error, Expiry, Options, Position, Recovery, Store, Verify,
+};
 use zerocask_fuzz::Files;
 
 /// Where files are in memory, if there is such a place.
@@ -91,7 +93,7 @@ fn follow(store: &Store, contents: &Contents) {
         };
         assert!(entry.next >= position);
         position = entry.next;
-        if entry.expires_at.is_some() {
+        if entry.expires_at != Expiry::Never {
             expiring.insert(entry.key.to_vec());
         }
         match entry.value {
