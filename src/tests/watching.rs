@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
@@ -19,6 +19,9 @@ use crate::fs::sim::Op;
 use crate::model::{Run, Step};
 use crate::options::Durability;
 use crate::store::Store;
+
+/// Nothing takes as long that comes at all.
+const LONG: Duration = Duration::from_secs(60);
 
 fn store() -> (Machine, Store) {
     let machine = Machine::new(4096);
@@ -178,13 +181,15 @@ fn watchers_end_when_the_store_is_closed_and_do_not_keep_it_open() {
         let mut waiting = store.watch("").unwrap();
         let mut full = store.watch("").unwrap();
         let mut timed = store.watch("other").unwrap();
-        let thread = thread::spawn(move || waiting.by_ref().count());
-        let timed = thread::spawn(move || timed.next_timeout(Duration::MAX));
+        let (counted, count) = mpsc::channel();
+        thread::spawn(move || counted.send(waiting.by_ref().count()));
+        let (ended, end_of_timed) = mpsc::channel();
+        thread::spawn(move || ended.send(timed.next_timeout(Duration::MAX)));
         store.put("a", "1").unwrap();
         store.put("b", "2").unwrap();
         end(store);
-        assert_eq!(thread.join().unwrap(), 2);
-        assert!(matches!(timed.join().unwrap(), Err(Error::Closed)));
+        assert_eq!(count.recv_timeout(LONG).unwrap(), 2);
+        assert!(matches!(end_of_timed.recv_timeout(LONG).unwrap(), Err(Error::Closed)));
         assert_eq!(
             full.next_timeout(Duration::MAX).unwrap().map(|e| matches!(e, Event::Changed { .. })),
             Some(true)
