@@ -23,7 +23,6 @@ use crate::keydir::KeyHasher;
 use crate::location::SegmentId;
 use crate::log::Log;
 use crate::manifest::{Manifest, SealedEntry};
-use crate::position::History;
 use crate::progress::{Progress, Teller};
 use crate::recover::{self, Files};
 use crate::segment::open_listed;
@@ -108,7 +107,7 @@ fn backup(
     // Ids that were given up are handed out for good: the backup must not know of more than the store.
     log.commits.commit_notes()?;
     // What is written to the store from now on is not in the log of the backup, whatever positions say.
-    let history = History::new(commit::random_lineage(&log.directory)?);
+    let history = commit::unknown_history(&log.directory)?;
     let next = marked(Manifest { history, tail: Vec::new(), ..log.commits.current() });
     drop(writer);
 

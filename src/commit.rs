@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::location::SegmentId;
 use crate::manifest::Manifest;
+use crate::position::History;
 
 pub(crate) struct Commits {
     fs: Arc<dyn Fs>,
@@ -241,10 +242,9 @@ fn random(directory: &Directory) -> Result<u64> {
     })
 }
 
-/// What the positions in a log have in common of which nobody knows what it held before.
-pub(crate) fn random_lineage(directory: &Directory) -> Result<u32> {
-    // Any bits of random ones are. None is 0, which is that of the start of all logs.
-    random(directory).map(|bits| (bits as u32).max(1))
+/// Of a log of which nobody knows what it held before.
+pub(crate) fn unknown_history(directory: &Directory) -> Result<History> {
+    random(directory).map(History::new)
 }
 
 /// A new store's hash seed.

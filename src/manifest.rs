@@ -214,7 +214,7 @@ impl Manifest {
             .map_err(|_| length(head.counts.tail_len(), rest))?;
         let next_file_id = SegmentId::new(head.fixed.next_file_id.get());
         // Another one each time that a program wrote the manifest which knew of no history.
-        let unknown = || History::new((head.fixed.nonce.get() as u32).max(1));
+        let unknown = || History::new(head.fixed.nonce.get());
         let manifest = Manifest {
             seed: head.fixed.seed,
             nonce: head.fixed.nonce.get(),

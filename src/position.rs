@@ -104,9 +104,10 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Of a log of which nobody knows what it held before.
-    pub(crate) fn new(lineage: u32) -> Self {
-        History { lineage, ..History::default() }
+    /// Of a log of which nobody knows what it held before: its lineage is taken from random bits.
+    pub(crate) fn new(random: u64) -> Self {
+        // 0 is the lineage of the start of all logs.
+        History { lineage: (random as u32).max(1), ..History::default() }
     }
 
     pub(crate) fn position(&self, segment: SegmentId, offset: u64) -> Position {
@@ -137,6 +138,13 @@ mod tests {
 
     fn at(segment: u64, offset: u64) -> Position {
         Position::new(7, SegmentId::new(segment), offset)
+    }
+
+    #[test]
+    fn no_log_has_the_lineage_of_the_start_of_all() {
+        for random in [0, 1 << 32, u64::MAX] {
+            assert_ne!(History::new(random).lineage, Position::START.lineage);
+        }
     }
 
     #[test]

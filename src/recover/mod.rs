@@ -29,7 +29,6 @@ use crate::keydir::KeyHasher;
 use crate::location::{SegmentId, SegmentSlot};
 use crate::manifest::{Manifest, Refusal, SealedEntry};
 use crate::options::{Options, Recovery};
-use crate::position::History;
 use crate::segment::scan::{self, Ending, Rules, Summary};
 use crate::segment::{Segment, open_listed};
 pub(crate) use files::Files;
@@ -116,7 +115,7 @@ pub(crate) fn read_manifest(fs: &dyn Fs, path: PathBuf) -> Result<Manifest> {
 pub(crate) fn new_manifest(files: &Files, directory: &Directory) -> Result<Manifest> {
     let next_file_id = files.next_id().ok_or_else(|| directory.too_many_segments())?;
     let seed = commit::random_seed(directory)?;
-    let history = History::new(commit::random_lineage(directory)?);
+    let history = commit::unknown_history(directory)?;
     Ok(Manifest { seed, nonce: 0, next_file_id, history, sealed: Vec::new(), tail: Vec::new() })
 }
 

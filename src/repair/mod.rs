@@ -27,7 +27,6 @@ use crate::fs::{Fs, OsFs, Reading};
 use crate::location::SegmentId;
 use crate::manifest::Manifest;
 use crate::options::{Options, Recovery};
-use crate::position::History;
 use crate::progress::{Progress, Teller};
 use crate::recover::{self, Recovering, Tail};
 use crate::segment::{corrupt, open_listed};
@@ -261,7 +260,7 @@ impl Mending<'_> {
         next.sealed.retain(|entry| !is_damaged(entry.id));
         next.sealed.sort_by_key(|entry| entry.id);
         next.tail.clear();
-        next.history = History::new(commit::random_lineage(directory)?);
+        next.history = commit::unknown_history(directory)?;
         commit::create_manifest(fs, directory, &mut next)?;
 
         let noted = self.examined.has_lost_manifest.then(|| directory.manifest_temporary().into());

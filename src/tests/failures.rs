@@ -8,10 +8,11 @@ use parking_lot::Mutex;
 
 use super::hazards::{MANY, half_dead, reopen};
 use super::support::{Machine, contents, encode, value};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::fs::sim::{Op, SimFs};
 use crate::options::{Durability, ReadMode, Verify};
 use crate::record::{BatchPart, Record};
+use crate::store::Store;
 
 #[test]
 fn what_a_failed_write_left_does_not_stand_in_for_what_was_written_in_its_place() {
@@ -40,6 +41,44 @@ fn what_a_failed_write_left_does_not_stand_in_for_what_was_written_in_its_place(
         }
     }
     assert!(whole > 0);
+}
+
+/// A call, and whether a power loss after it takes nothing back.
+type Call = (fn(&Store) -> Result<()>, bool);
+
+#[test]
+fn what_a_failed_write_left_does_not_come_back_after_a_call_that_had_nothing_to_write() {
+    let calls: [Call; 4] = [
+        (|store| store.delete_with("key", Durability::Flushed).map(drop), false),
+        (|store| store.delete_with("key", Durability::Synced).map(drop), true),
+        (Store::flush, false),
+        (Store::sync, true),
+    ];
+    for (call, outlives_power_loss) in calls {
+        let mut whole = 0;
+        for seed in 0..20 {
+            let machine = Machine { fs: SimFs::new(seed), ..Machine::new(4096) };
+            let store = machine.open().unwrap();
+            store.put("first", "1").unwrap();
+            store.sync().unwrap();
+            machine.fs.fail_next(Op::Write, "00000001.data", ErrorKind::Other);
+            machine.fs.fail_at(1, Some(Op::SetLen), ErrorKind::Other);
+            assert!(store.put_with("key", "fails", Durability::Flushed).is_err());
+            if machine.find("00000001.data", b"keyfails").is_none() {
+                continue;
+            }
+            whole += 1;
+            call(&store).unwrap();
+            let died: Vec<_> = match outlives_power_loss {
+                true => (0..20).map(|luck| machine.crash(luck)).collect(),
+                false => vec![machine.end_process()],
+            };
+            for machine in died {
+                assert_eq!(value(&machine.open().unwrap(), "key"), None);
+            }
+        }
+        assert!(whole > 0);
+    }
 }
 
 #[test]

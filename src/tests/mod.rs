@@ -23,6 +23,7 @@ mod reader;
 mod reading;
 mod removal;
 mod repair;
+mod replica;
 mod rules;
 mod snapshots;
 mod support;

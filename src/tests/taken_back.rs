@@ -109,8 +109,9 @@ fn a_failed_write_is_cut_off_before_its_file_is_given_up() {
     }
     assert_eq!(reading.store.len(), 1, "the deletion shows");
     // No write that would take back what failed comes between.
-    writer.compact().unwrap();
-    assert_eq!(reading.refreshed(), contents(&writer));
+    let expected = contents(&writer);
+    writer.close().unwrap();
+    assert_eq!(reading.refreshed(), expected);
 }
 
 /// Every value that readers find for a key while a store is refreshed, one after the other: looked up at each
