@@ -4,7 +4,7 @@
 //!
 //! What a crash may take: the log has an order, so what is there afterwards is what the model held
 //! after some operation, no earlier than the last one that its durability covers. A write that failed may
-//! be there as well, on top of what it was to follow, until something else is written.
+//! be there as well, on top of what it was to follow, until a call succeeds that writes, flushes or syncs, or has nothing to.
 
 pub(crate) mod bytes;
 pub(crate) mod layer;
@@ -222,10 +222,6 @@ impl Run {
                 let result = self.layer.close(&self.store);
                 let went_well = self.went_well(&result);
                 self.reached(went_well, true);
-                if went_well {
-                    // What a failed write left has been cut off.
-                    self.last().failed.clear();
-                }
                 if !self.machine.fs.is_down() {
                     self.open(self.flushed);
                 }
@@ -274,6 +270,8 @@ impl Run {
         let error = match result {
             Ok(_) => {
                 assert!(!self.is_poisoned, "writes are refused after a failed sync");
+                // Nothing is left of a write that failed, whether this wrote anything or not.
+                self.last().failed.clear();
                 return true;
             }
             Err(_) if self.machine.fs.is_down() => return false,
@@ -310,11 +308,7 @@ impl Run {
             || self.machine.fs.is_down()
             || !was_poisoned && self.is_poisoned && self.found() == self.unexpired(&next);
         if has_happened {
-            // What changes nothing may have written nothing: what failed before may still be there.
             if next != self.now() {
-                if went_well {
-                    self.last().failed.clear();
-                }
                 self.history.push(State { contents: next, failed: Vec::new() });
             }
         } else if !was_poisoned {

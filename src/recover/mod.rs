@@ -59,15 +59,14 @@ pub(crate) fn recover(
     // Everything listed has been found. What is left over goes before anything is written, which
     // may need its space; oldest first, so that nothing stands without what supersedes it.
     // The manifest that made orphans of them may have been renamed and be durable no more than they.
-    let orphans = match recovering.report.damage.is_empty() {
-        true => files.orphans(&manifest),
-        // They may be all that is left of what is bad in the files that supersede them.
-        false => Vec::new(),
-    };
+    let orphans = files.orphans(&manifest);
     if !orphans.is_empty() {
         commit::sync_dir(&**fs, directory)?;
     }
-    orphans.iter().for_each(|&id| recovering.remove(&directory.data(id)));
+    // Where there is damage, they may be all that is left of what is bad in the files that supersede them.
+    if recovering.report.damage.is_empty() {
+        orphans.iter().for_each(|&id| recovering.remove(&directory.data(id)));
+    }
     files.temporary.iter().for_each(|path| recovering.remove(path));
     let commits = Commits::new(Arc::clone(fs), directory.clone(), manifest);
     recovering.settle_tail(&commits, &tail)?;
