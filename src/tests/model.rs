@@ -142,11 +142,11 @@ fn what_an_opening_shows_no_power_loss_takes_back() {
         vec![put(1), Step::Clear],
         vec![delete(1), Step::Reopen, put(2), Step::Compact, put(3), Step::Reopen],
         vec![put(1), delete(1), put(2), Step::Kill, put(3), Step::Reopen],
-        vec![put(1), Step::Kill, delete(1), Step::Kill],
+        vec![put(1), Step::Reopen, delete(1), Step::Kill],
     ];
     for (script, damaged) in scripts.iter().flat_map(|script| [(script, false), (script, true)]) {
-        for operations in 0..40 {
-            for seed in 0..5 {
+        for operations in 0..50 {
+            for seed in 0..3 {
                 let loss = Step::Crash(PowerLoss { seed, again_at: None });
                 let steps = [&[Step::KillSoon { operations }], &script[..], &[loss]].concat();
                 model::run(Setup { damaged, ..plain_setup() }, &steps);
