@@ -152,18 +152,26 @@ impl CatchUp<'_> {
     /// Reads on in the unsealed log. False if what was read of it is not there any more.
     fn read_tail(&mut self, files: &[TailFile]) -> Result<bool> {
         for file in files {
-            let is_known = self.state.tail.iter().any(|tail| tail.id == file.id);
-            if !is_known {
-                if self.state.newest >= Some(file.id) {
+            let State { tail: tails, newest, found, .. } = &mut *self.state;
+            let is_new = !tails.iter().any(|tail| tail.id == file.id);
+            if is_new {
+                if *newest >= Some(file.id) {
                     return Ok(false);
                 }
-                self.state.tail.push(Tail::new(file));
-                self.state.newest = Some(file.id);
-                self.state.found.segments += 1;
+                tails.push(Tail::new(file));
             }
-            let State { tail, found, .. } = &mut *self.state;
-            let Some(tail) = tail.iter_mut().find(|tail| tail.id == file.id) else { continue };
-            match tail.read_on(file, self.index, found)? {
+            let Some(tail) = tails.iter_mut().find(|tail| tail.id == file.id) else { continue };
+            let stretch = tail.read_on(file, self.index, found);
+            // A file of which nothing was read may be given up, and its id used again.
+            match tail.end {
+                0 => tails.retain(|tail| tail.id != file.id),
+                _ if is_new => {
+                    *newest = Some(file.id);
+                    found.segments += 1;
+                }
+                _ => {}
+            }
+            match stretch? {
                 Stretch::Whole => {}
                 Stretch::Ended => break,
                 Stretch::Rewritten => return Ok(false),
@@ -180,7 +188,10 @@ impl CatchUp<'_> {
         // What was found sealed under its own id has been looked at.
         let is_gone = |tail: &&Tail| !is_tail(tail) && !manifest.lists(tail.id);
         let State { sealed, tail, found, .. } = &mut *self.state;
-        if tail.iter().filter(is_gone).any(|tail| !tail.is_there(self.follower.reading)) {
+        // What no manifest has named yet was given up: its id, and those before it, may be used again.
+        let is_given_up = |tail: &Tail| tail.id >= manifest.next_file_id;
+        let reading = self.follower.reading;
+        if tail.iter().filter(is_gone).any(|tail| is_given_up(tail) || !tail.is_there(reading)) {
             return false;
         }
         let stale: BTreeMap<_, _> = sealed.iter().filter(|(id, _)| !manifest.lists(**id)).collect();

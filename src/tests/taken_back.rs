@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -12,7 +13,7 @@ use super::looks::at_each_look;
 use super::read_only::Reading;
 use super::support::{Machine, contents, encode, value};
 use crate::fs::Fs;
-use crate::fs::sim::Op;
+use crate::fs::sim::{Op, SimFs};
 use crate::options::{Durability, ReadMode};
 use crate::record::Record;
 use crate::repair::repair_on;
@@ -112,6 +113,47 @@ fn a_failed_write_is_cut_off_before_its_file_is_given_up() {
     let expected = contents(&writer);
     writer.close().unwrap();
     assert_eq!(reading.refreshed(), expected);
+}
+
+/// Nobody keeps them where the process ends before a manifest says so. A read-only store has seen the higher of two:
+/// what comes in the lower one is news.
+#[test]
+fn ids_that_are_given_up_may_be_used_again() {
+    let mut seen = [0; 2];
+    for (seed, cut) in (0..20).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let machine = Machine { fs: SimFs::new(seed), ..Machine::new(512) };
+        segment(&machine, |store| {
+            store.put("key", "value").unwrap();
+            store.put("fill", "#".repeat(400)).unwrap();
+        });
+        // No entry says that copies of this are gone.
+        segment(&machine, |store| assert!(store.delete("key").unwrap()));
+        let writer = machine.open().unwrap();
+        let reading = Arc::new(Reading::open(&machine).unwrap());
+        machine.fs.fail_next(Op::Create, "00000003.data", ErrorKind::Other);
+        assert!(writer.put("new", "value").is_err());
+        machine.fs.fail_next(Op::Write, "00000004.data", ErrorKind::Other);
+        if !cut {
+            machine.fs.fail_next(Op::SetLen, "00000004.data", ErrorKind::Other);
+        }
+        let op = if cut { Op::SetLen } else { Op::Remove };
+        let (meanwhile, has_seen) = (Arc::clone(&reading), Arc::<AtomicBool>::default());
+        let sees = Arc::clone(&has_seen);
+        machine.fs.before(op, "00000004.data", move || {
+            sees.store(meanwhile.refresh(), Ordering::Relaxed);
+        });
+        assert!(writer.put("new", "value").is_err());
+        assert!(!machine.fs.is_armed());
+        seen[usize::from(has_seen.load(Ordering::Relaxed))] += 1;
+        assert_eq!(reading.refreshed(), contents(&writer));
+        writer.close().unwrap();
+        segment(&machine, |store| store.put("new", "value").unwrap());
+        assert!(machine.find("00000003.data", b"new").is_some());
+        reading.refresh();
+        assert_eq!(value(&reading.store, "new").as_deref(), Some("value"));
+        assert_eq!(contents(&reading.store), contents(&machine.open().unwrap()));
+    }
+    assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
 }
 
 /// Every value that readers find for a key while a store is refreshed, one after the other: looked up at each
