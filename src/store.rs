@@ -393,6 +393,10 @@ impl Store {
     }
 
     /// Hands everything written so far to the operating system: it survives the end of this process.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if something cannot be written, or what a failed write has left cannot be withdrawn, by a sync: the
+    /// next call tries again. [`Error::Poisoned`]; [`Error::ReadOnly`]; [`Error::Closed`].
     pub fn flush(&self) -> Result<()> {
         self.inner.log.flush()
     }

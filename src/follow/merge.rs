@@ -76,6 +76,13 @@ impl CatchUp<'_> {
             return Ok(false);
         }
         let is_newer = self.state.newest.is_none_or(|newest| entry.id > newest);
+        // What is not newer holds copies, under an id that had been put aside before what was read was begun. Else the
+        // id is one that was given up, with those after it, and is used again.
+        let put_aside =
+            self.state.manifest.as_ref().is_none_or(|known| entry.id < known.next_file_id);
+        if !is_newer && tail.is_none() && !put_aside {
+            return Ok(false);
+        }
         // Of what lies before this, all is known.
         let news_from = match tail {
             _ if is_newer => 0,
@@ -152,26 +159,18 @@ impl CatchUp<'_> {
     /// Reads on in the unsealed log. False if what was read of it is not there any more.
     fn read_tail(&mut self, files: &[TailFile]) -> Result<bool> {
         for file in files {
-            let State { tail: tails, newest, found, .. } = &mut *self.state;
-            let is_new = !tails.iter().any(|tail| tail.id == file.id);
-            if is_new {
-                if *newest >= Some(file.id) {
+            let is_known = self.state.tail.iter().any(|tail| tail.id == file.id);
+            if !is_known {
+                if self.state.newest >= Some(file.id) {
                     return Ok(false);
                 }
-                tails.push(Tail::new(file));
+                self.state.tail.push(Tail::new(file));
+                self.state.newest = Some(file.id);
+                self.state.found.segments += 1;
             }
-            let Some(tail) = tails.iter_mut().find(|tail| tail.id == file.id) else { continue };
-            let stretch = tail.read_on(file, self.index, found);
-            // A file of which nothing was read may be given up, and its id used again.
-            match tail.end {
-                0 => tails.retain(|tail| tail.id != file.id),
-                _ if is_new => {
-                    *newest = Some(file.id);
-                    found.segments += 1;
-                }
-                _ => {}
-            }
-            match stretch? {
+            let State { tail, found, .. } = &mut *self.state;
+            let Some(tail) = tail.iter_mut().find(|tail| tail.id == file.id) else { continue };
+            match tail.read_on(file, self.index, found)? {
                 Stretch::Whole => {}
                 Stretch::Ended => break,
                 Stretch::Rewritten => return Ok(false),
@@ -188,10 +187,7 @@ impl CatchUp<'_> {
         // What was found sealed under its own id has been looked at.
         let is_gone = |tail: &&Tail| !is_tail(tail) && !manifest.lists(tail.id);
         let State { sealed, tail, found, .. } = &mut *self.state;
-        // What no manifest has named yet was given up: its id, and those before it, may be used again.
-        let is_given_up = |tail: &Tail| tail.id >= manifest.next_file_id;
-        let reading = self.follower.reading;
-        if tail.iter().filter(is_gone).any(|tail| is_given_up(tail) || !tail.is_there(reading)) {
+        if tail.iter().filter(is_gone).any(|tail| !tail.is_there(self.follower.reading)) {
             return false;
         }
         let stale: BTreeMap<_, _> = sealed.iter().filter(|(id, _)| !manifest.lists(**id)).collect();

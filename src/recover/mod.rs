@@ -56,15 +56,14 @@ pub(crate) fn recover(
     let mut recovering = Recovering::new(&**fs, directory, options, hash_mask, &manifest);
     recovering.index_listed(&manifest.sealed)?;
     let tail = Tail::open(&recovering, &files.tail(&manifest))?;
+    // Who renamed the manifest may have died before its name was durable: then what it lists would not stay, and
+    // what it does not list would be missing.
+    commit::sync_dir(&**fs, directory)?;
     // Everything listed has been found. What is left over goes before anything is written, which
     // may need its space; oldest first, so that nothing stands without what supersedes it.
-    // The manifest that made orphans of them may have been renamed and be durable no more than they.
-    let orphans = files.orphans(&manifest);
-    if !orphans.is_empty() {
-        commit::sync_dir(&**fs, directory)?;
-    }
     // Where there is damage, they may be all that is left of what is bad in the files that supersede them.
     if recovering.report.damage.is_empty() {
+        let orphans = files.orphans(&manifest);
         orphans.iter().for_each(|&id| recovering.remove(&directory.data(id)));
     }
     files.temporary.iter().for_each(|path| recovering.remove(path));

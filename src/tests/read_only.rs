@@ -341,6 +341,19 @@ fn damage_is_reported_when_a_segment_is_read_and_refused_by_strict_recovery() {
     }
 }
 
+/// The files of one that was given up and of the next, of which a power loss kept no more.
+#[test]
+fn an_empty_file_in_the_log_is_no_reason_to_read_anew() {
+    let machine = Machine::new(4096);
+    machine.open().unwrap().close().unwrap();
+    machine.fs.write(&Machine::path("00000001.data"), b"");
+    tail_file(&machine, "00000002.data", &[Record::plain(1, b"key", b"value")], b"");
+    let reading = Reading::open(&machine).unwrap();
+    assert_eq!(value(&reading.store, "key").as_deref(), Some("value"));
+    assert!(!reading.refresh());
+    assert_eq!(contents(&reading.store), contents(&machine.open().unwrap()));
+}
+
 #[test]
 fn a_segment_that_is_not_the_one_listed_is_refused_and_nothing_of_it_is_shown() {
     let machine = Machine::new(512);

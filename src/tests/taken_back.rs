@@ -140,7 +140,7 @@ fn ids_that_are_given_up_may_be_used_again() {
         let (meanwhile, has_seen) = (Arc::clone(&reading), Arc::<AtomicBool>::default());
         let sees = Arc::clone(&has_seen);
         machine.fs.before(op, "00000004.data", move || {
-            sees.store(meanwhile.refresh(), Ordering::Relaxed);
+            sees.store(meanwhile.store.refresh().unwrap().records > 0, Ordering::Relaxed);
         });
         assert!(writer.put("new", "value").is_err());
         assert!(!machine.fs.is_armed());

@@ -105,6 +105,30 @@ fn crash_at_any_step_of_a_later(links: bool) {
 }
 
 #[test]
+fn what_an_opening_of_a_backup_shows_no_power_loss_takes_back() {
+    [true, false].into_iter().for_each(kill_and_crash_at_any_step);
+}
+
+fn kill_and_crash_at_any_step(links: bool) {
+    for step in 0..MANY {
+        let (machine, store, _) = changed_since_backup(links);
+        store.sync().unwrap();
+        machine.fs.crash_at(step);
+        if backup(&store).is_ok() {
+            assert!(step > 10, "the sweep met the backup");
+            return;
+        }
+        let machine = machine.kill();
+        let found = contents(&open_backup(&machine).unwrap());
+        for seed in 0..6 {
+            let again = contents(&open_backup(&machine.crash(seed)).unwrap());
+            assert_eq!(again, found, "step {step}");
+        }
+    }
+    panic!("the sweep did not end");
+}
+
+#[test]
 fn a_failure_at_any_step_of_a_backup_leaves_the_last_one_or_the_new_one_and_the_store_as_it_was() {
     [true, false].into_iter().for_each(failure_at_any_step);
 }
