@@ -81,7 +81,8 @@ fn an_opening_of_a_clean_store_writes_nothing() {
     assert_eq!(store.len(), 5);
     store.close().unwrap();
     let done = machine.fs.trace().split_off(before);
-    assert!(done.iter().all(|(op, _)| *op == Op::SyncDir), "{done:?}");
+    // So that the manifest stays, whoever renamed it.
+    assert_eq!(done, [(Op::SyncDir, Machine::dir().to_path_buf())]);
 }
 
 #[test]
@@ -128,14 +129,16 @@ fn a_crash_at_any_step_of_opening_leaves_the_next_one_the_same_work() {
             let was_down = machine.fs.is_down();
             let wants = if adopt { 2 } else { 3 };
             drop(opened);
-            let machine = machine.crash(step * 7 + 1);
-            let store = machine.open().unwrap_or_else(|error| panic!("step {step}: {error}"));
-            assert_eq!(store.len(), wants);
-            let cut = machine.fs.read(&Machine::path(&name.replace("data", "cut"))).unwrap();
-            assert_eq!(cut.len(), torn.len() - 3 - encode(&records[..2]).len());
-            assert!(machine.names(".tmp").is_empty() && machine.names(".first").is_empty());
-            store.close().unwrap();
-            assert_eq!(machine.open().unwrap().len(), wants);
+            for luck in 0..8 {
+                let machine = machine.crash(luck);
+                let store = machine.open().unwrap_or_else(|error| panic!("step {step}: {error}"));
+                assert_eq!(store.len(), wants);
+                let cut = machine.fs.read(&Machine::path(&name.replace("data", "cut"))).unwrap();
+                assert_eq!(cut.len(), torn.len() - 3 - encode(&records[..2]).len());
+                assert!(machine.names(".tmp").is_empty() && machine.names(".first").is_empty());
+                store.close().unwrap();
+                assert_eq!(machine.open().unwrap().len(), wants);
+            }
             if !was_down {
                 assert!(step > 5);
                 break;
