@@ -91,28 +91,32 @@ fn what_a_segment_held_that_could_not_be_begun_is_still_in_the_one_that_it_took_
 /// A deletion that failed is in the file still, whole, when the file is given up because nothing else is in it.
 #[test]
 fn a_failed_write_is_cut_off_before_its_file_is_given_up() {
-    let machine = Machine::new(512);
-    segment(&machine, |store| {
-        store.put("key", "value").unwrap();
-        store.put("fill", "#".repeat(400)).unwrap();
-    });
-    let writer = machine.open().unwrap();
-    let reading = Reading::open(&machine).unwrap();
-    // How much of a write that fails is written, is the disk's choice.
-    for cuts in (0..100).map(|attempt| attempt.min(1)) {
-        machine.fs.fail_at(0, Some(Op::Write), ErrorKind::Other);
-        machine.fs.fail_at(cuts, Some(Op::SetLen), ErrorKind::Other);
-        assert!(writer.delete("key").is_err());
-        assert!(!machine.fs.is_armed());
-        if reading.refreshed().len() == 1 {
-            break;
-        }
-    }
-    assert_eq!(reading.store.len(), 1, "the deletion shows");
     // No write that would take back what failed comes between.
-    let expected = contents(&writer);
-    writer.close().unwrap();
-    assert_eq!(reading.refreshed(), expected);
+    let ends: [fn(&Store); 2] =
+        [|store| drop(store.compact().unwrap()), |store| store.clone().close().unwrap()];
+    for end in ends {
+        let machine = Machine::new(512);
+        segment(&machine, |store| {
+            store.put("key", "value").unwrap();
+            store.put("fill", "#".repeat(400)).unwrap();
+        });
+        let writer = machine.open().unwrap();
+        let reading = Reading::open(&machine).unwrap();
+        // How much of a write that fails is written, is the disk's choice.
+        for cuts in (0..100).map(|attempt| attempt.min(1)) {
+            machine.fs.fail_at(0, Some(Op::Write), ErrorKind::Other);
+            machine.fs.fail_at(cuts, Some(Op::SetLen), ErrorKind::Other);
+            assert!(writer.delete("key").is_err());
+            assert!(!machine.fs.is_armed());
+            if reading.refreshed().len() == 1 {
+                break;
+            }
+        }
+        assert_eq!(reading.store.len(), 1, "the deletion shows");
+        let expected = contents(&writer);
+        end(&writer);
+        assert_eq!(reading.refreshed(), expected);
+    }
 }
 
 /// Nobody keeps them where the process ends before a manifest says so. A read-only store has seen the higher of two:
