@@ -13,6 +13,7 @@ use crate::location::SegmentId;
 const MANIFEST: &str = "MANIFEST";
 const KEYDIR: &str = "KEYDIR";
 const LOCK: &str = "LOCK";
+const HINT: &str = "hint";
 const TEMPORARY: &str = ".tmp";
 const DAMAGED: &str = "damaged";
 
@@ -34,8 +35,10 @@ pub(crate) enum Name {
     Lock,
     /// Half-written.
     Temporary,
-    /// Only a store with a manifest has one of these.
-    Companion,
+    /// What is in a sealed segment, in short.
+    Hint(SegmentId),
+    /// The key directory as it was once.
+    Checkpoint,
     /// Set aside by recovery or repair.
     SetAside,
     /// Would be a data file if it were spelt as the format spells it.
@@ -58,13 +61,14 @@ impl Name {
             "MANIFEST.first" => return Name::FirstManifest,
             "MANIFEST.tmp" => return Name::NextManifest,
             LOCK => return Name::Lock,
-            KEYDIR => return Name::Companion,
+            KEYDIR => return Name::Checkpoint,
             _ => {}
         }
         if let Some(whole) = name.strip_suffix(TEMPORARY) {
             // What others have half-written is theirs.
             let whole = Name::parse(OsStr::new(whole));
-            let is_ours = matches!(whole, Name::Data(_) | Name::SetAside);
+            let is_ours =
+                matches!(whole, Name::Data(_) | Name::Hint(_) | Name::Checkpoint | Name::SetAside);
             return if is_ours { Name::Temporary } else { Name::Foreign };
         }
         let Some((stem, extension)) = name.rsplit_once('.') else { return Name::Foreign };
@@ -76,7 +80,7 @@ impl Name {
                 Name::Data(id)
             }
             ("data", _) if digits => Name::Misspelt,
-            ("hint", _) if digits => Name::Companion,
+            (HINT, Some(id)) if id.to_string() == stem => Name::Hint(id),
             ("cut", _) if digits => Name::SetAside,
             (DAMAGED, _) => Name::SetAside,
             _ => Name::Foreign,
@@ -137,6 +141,16 @@ impl Directory {
         Arc::from(self.path.join(format!("{id}.data{TEMPORARY}")))
     }
 
+    /// Where it is said in short what is in a sealed segment.
+    pub(crate) fn hint(&self, id: SegmentId) -> PathBuf {
+        self.path.join(format!("{id}.{HINT}"))
+    }
+
+    /// Where the key directory is kept while the store is closed.
+    pub(crate) fn checkpoint(&self) -> PathBuf {
+        self.path.join(KEYDIR)
+    }
+
     /// Where recovery sets aside what it cuts off a segment.
     pub(crate) fn cut(&self, id: SegmentId) -> PathBuf {
         self.path.join(format!("{id}.cut"))
@@ -194,7 +208,11 @@ mod tests {
             assert_eq!(parse(misspelt), Name::Misspelt, "{misspelt}");
         }
         assert_eq!(parse("18446744073709551615.data"), Name::Misspelt);
-        assert_eq!(parse("00000001.hint"), Name::Companion);
+        assert_eq!(parse("00000001.hint"), Name::Hint(SegmentId::new(1)));
+        assert_eq!(parse("1.hint"), Name::Foreign);
+        for temporary in ["00000001.hint.tmp", "KEYDIR.tmp"] {
+            assert_eq!(parse(temporary), Name::Temporary, "{temporary}");
+        }
         assert_eq!(parse("00000001.data.tmp"), Name::Temporary);
         assert_eq!(parse("MANIFEST.tmp"), Name::NextManifest);
         assert_eq!(parse("00000001.cut"), Name::SetAside);

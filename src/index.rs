@@ -230,7 +230,7 @@ impl Index {
         };
         match self.read_candidate(hash, key, location, &pin) {
             Ok(Some(extent)) => Ok(Look::Found(Hit { location, region: pin.region, extent })),
-            Ok(None) => Ok(Look::Absent),
+            Ok(None) => self.unless_misled(hash, location, &pin),
             Err(damage) => self.unless_moved(hash, location, pin.corrupt(damage)),
         }
     }
@@ -303,6 +303,25 @@ impl Index {
         Ok(Look::Outdated)
     }
 
+    /// The sound record of another key at an entry's location: a collision, unless its hash is another, too. Then the entry
+    /// is wrong, because the file is another than it was, and nobody knows where the key's record is.
+    #[cold]
+    fn unless_misled<'t>(&self, hash: u64, location: Location, pin: &Pin<'_>) -> Result<Look<'t>> {
+        match pin.frame().and_then(|frame| self.check_hash(&frame, hash)) {
+            Ok(()) => Ok(Look::Absent),
+            Err(damage) => self.unless_moved(hash, location, pin.corrupt(damage)),
+        }
+    }
+
+    /// Whether a record is one of those that an entry may name.
+    fn check_hash(&self, frame: &Frame<'_>, hash: u64) -> Result<(), Damage> {
+        let found = self.hash(frame.key());
+        if found == hash {
+            return Ok(());
+        }
+        Err(Damage::Field { field: "hash of a record's key", expected: hash, found })
+    }
+
     /// The damage of a record counts if it is its key's newest still.
     #[cold]
     fn unless_moved<'t>(&self, hash: u64, location: Location, error: Error) -> Result<Look<'t>> {
@@ -334,7 +353,9 @@ impl Index {
                     let (len, expires_at) = (Some(frame.len()), frame.expires_at());
                     return Some(Existing { location, len, expires_at });
                 }
-                Ok(frame) => (Some(frame.len()), frame.verify()),
+                Ok(frame) => {
+                    (Some(frame.len()), frame.verify().and_then(|()| self.check_hash(&frame, hash)))
+                }
                 Err(damage) => (None, Err(damage)),
             };
             if let Err(damage) = verdict {
@@ -398,6 +419,23 @@ impl Index {
         if let Some(old) = self.find_for_write(hash, frame.key()) {
             self.change(hash, Some(&old), None);
         }
+    }
+
+    /// Takes over what sealed segments hold; nothing has been read before, and nobody reads yet.
+    pub(crate) fn begin_with(&mut self, keydir: KeyDirectory, keys: &[Box<[u8]>]) {
+        self.keydir = keydir;
+        keys.iter().for_each(|key| self.note_order(key));
+    }
+
+    /// Takes note of the time of the last record of all segments that have been read.
+    pub(crate) fn note_newest(&self) {
+        let segments = self.segments.list().into_iter().rev();
+        let newest = segments.map(|(_, segment)| segment.usage().timestamp()).find(|at| *at > 0);
+        self.newest_timestamp.store(newest.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    pub(crate) fn hasher(&self) -> &KeyHasher {
+        &self.hasher
     }
 
     /// Takes note of the time of a record that was read, the newest of all that were read so far.
@@ -648,7 +686,7 @@ impl Index {
     }
 
     #[cold]
-    fn lost(&self, location: Location) -> Error {
+    pub(crate) fn lost(&self, location: Location) -> Error {
         let found = location.slot().index() as u64;
         let damage = Damage::Field { field: "an entry's segment slot", expected: 0, found };
         Error::Inconsistent { path: self.directory.path().to_path_buf(), damage }

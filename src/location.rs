@@ -117,6 +117,17 @@ impl Location {
         Location(self.0 | VERIFIED)
     }
 
+    /// Whether there is a slot in it: bits that come from elsewhere may have none.
+    pub(crate) fn has_slot(self) -> bool {
+        self.slot().0 > 0
+    }
+
+    #[inline]
+    pub(crate) fn unverified(self) -> Self {
+        // The slot is never 0.
+        NonZeroU64::new(self.bits() & !VERIFIED).map_or(self, Location)
+    }
+
     /// The same offset in another segment, as verified as this.
     pub(crate) fn in_slot(self, slot: SegmentSlot) -> Option<Self> {
         let moved = Location::new(slot, self.offset())?;

@@ -306,6 +306,38 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
+/// The sizes and flags of a record as its header has them: all that its length follows from, and whether it deletes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sizes {
+    /// With the flags.
+    pub(crate) key_size: u32,
+    pub(crate) value_size: u32,
+}
+
+impl Sizes {
+    #[inline]
+    pub(crate) fn key_len(self) -> usize {
+        (self.key_size & KEY_LEN_MASK) as usize
+    }
+
+    #[inline]
+    pub(crate) fn expires(self) -> bool {
+        self.key_size & FLAG_EXPIRES != 0
+    }
+
+    #[inline]
+    pub(crate) fn is_tombstone(self) -> bool {
+        self.value_size == 0 && self.key_size & FLAG_VALUE == 0
+    }
+
+    /// The record's length when it begins at `offset`.
+    #[inline]
+    pub(crate) fn len_at(self, offset: u64) -> u64 {
+        let flags = self.key_size & !KEY_LEN_MASK;
+        Layout::new(self.key_len(), self.value_size as usize, flags, offset).len as u64
+    }
+}
+
 /// A record as it lies in a file: its bytes are all there, its CRC not checked unless
 /// [`Frame::verify`] is asked.
 #[derive(Clone, Copy)]
@@ -364,6 +396,12 @@ impl<'a> Frame<'a> {
     #[inline]
     pub fn is_tombstone(&self) -> bool {
         self.value_range().is_empty() && self.flags & FLAG_VALUE == 0
+    }
+
+    #[inline]
+    pub(crate) fn sizes(&self) -> Sizes {
+        let Header { key_size, value_size, .. } = self.header;
+        Sizes { key_size: key_size.get(), value_size: value_size.get() }
     }
 
     /// When it was written, in microseconds since the epoch.

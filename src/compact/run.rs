@@ -283,6 +283,7 @@ impl Copying<'_> {
             log.remove_file(segment.id());
         }
         for (entry, _) in &self.finished {
+            log.companions.want_hint(*entry);
             report.records_after += entry.records;
             report.bytes_after += entry.len;
         }

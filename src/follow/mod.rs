@@ -137,7 +137,8 @@ pub(crate) fn open(
         ..RecoveryReport::default()
     };
     let commits = Commits::new(Arc::clone(fs), directory.clone(), manifest);
-    Ok((Recovered { commits, index, report }, follower))
+    let recovered = Recovered { commits, index, report, unhinted: Vec::new(), checkpointed: None };
+    Ok((recovered, follower))
 }
 
 impl Follower {

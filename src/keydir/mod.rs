@@ -12,6 +12,8 @@
 //! - **K1**: every change of a place goes through [`KeyDirectory::change`], which sees the old and the
 //!   new one, and happens only if the entry is still where `old` says; whether it is verified plays no part.
 //! - An entry that is there all the while is found, also while pages are swept or rebuilt.
+//! - **K9**: a page that waits is loaded, whole, before anybody looks at one of its hashes or changes it. Only pages
+//!   of the first sweep's old table wait.
 //! - What a reader is shown was there at some moment since it asked; or it is the location of another
 //!   hash's entry, which took the slot of a removed one just then. The caller compares keys (K4).
 //!
@@ -19,6 +21,9 @@
 
 mod arena;
 mod hash;
+mod load;
+#[cfg(test)]
+mod load_tests;
 mod overlay;
 mod page;
 mod sweep;
@@ -29,6 +34,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
 pub(crate) use hash::KeyHasher;
+pub(crate) use load::{Shards, shard_hashes, shard_of, shards_for};
 pub(crate) use overlay::Overlay;
 
 use crate::location::Location;
@@ -42,6 +48,8 @@ pub(crate) struct KeyDirectory {
     sweep: AtomicPtr<Sweep>,
     /// Entries. Changed by writers only.
     len: AtomicUsize,
+    /// Pages that are not there before somebody wants one of their hashes (K9).
+    waiting: AtomicUsize,
     writer: Mutex<Writer>,
 }
 
@@ -58,6 +66,8 @@ struct Writer {
     room: usize,
     /// Of those who want to know what entries were.
     overlays: Vec<Arc<Overlay>>,
+    /// Where the entries of waiting pages come from, while there are any.
+    shards: Option<Box<dyn Shards>>,
 }
 
 /// How the slots of a page, and of those it links to, are used. What a sweep has copied from it is still in it.
@@ -82,17 +92,7 @@ pub(crate) enum Old {
 
 impl KeyDirectory {
     pub(crate) fn new() -> Self {
-        let mut arena = Arena::default();
-        let sweep = Arc::new(Sweep::first(arena.take()));
-        let current = Arc::as_ptr(&sweep).cast_mut();
-        let (from, to) = (usages(sweep.from().len()), usages(sweep.to().len()));
-        let room = sweep.room();
-        let writer = Writer { arena, sweeps: vec![sweep], from, to, room, overlays: Vec::new() };
-        KeyDirectory {
-            sweep: AtomicPtr::new(current),
-            len: AtomicUsize::new(0),
-            writer: Mutex::new(writer),
-        }
+        Self::of_sorted(&[])
     }
 
     /// How many entries there are.
@@ -152,6 +152,7 @@ impl KeyDirectory {
     /// things are no longer as `old` says.
     pub(crate) fn change(&self, hash: u64, old: Old, new: Option<Location>) -> bool {
         let mut writer = self.writer.lock();
+        self.load(&mut writer, hash);
         if !matches!(old, Old::CopiedFrom(_)) {
             writer.overlays.iter().for_each(|overlay| overlay.note(hash, || self.all(hash)));
         }
@@ -177,8 +178,8 @@ impl KeyDirectory {
     /// Shows every entry of some hashes from `from` on, and gives the hash at which
     /// to go on, or `None` at the end. Changes wait meanwhile.
     pub(crate) fn visit_from(&self, from: u64, visitor: impl FnMut(u64, Location)) -> Option<u64> {
-        let _no_changes = self.writer.lock();
-        self.visit_page(from, visitor)
+        let mut no_changes = self.writer.lock();
+        self.visit_page(&mut no_changes, from, visitor)
     }
 
     /// As [`KeyDirectory::visit_from`], entries as they were when the overlay was begun.
@@ -188,8 +189,8 @@ impl KeyDirectory {
         from: u64,
         mut visitor: impl FnMut(u64, Location),
     ) -> Option<u64> {
-        let _no_changes = self.writer.lock();
-        let next = self.visit_page(from, |hash, location| {
+        let mut no_changes = self.writer.lock();
+        let next = self.visit_page(&mut no_changes, from, |hash, location| {
             if !overlay.has(hash) {
                 visitor(hash, location);
             }
@@ -199,7 +200,13 @@ impl KeyDirectory {
     }
 
     /// Shows every entry of the hashes from `from` on that are in the same page, and gives the one after them.
-    fn visit_page(&self, from: u64, visitor: impl FnMut(u64, Location)) -> Option<u64> {
+    fn visit_page(
+        &self,
+        writer: &mut Writer,
+        from: u64,
+        visitor: impl FnMut(u64, Location),
+    ) -> Option<u64> {
+        self.load(writer, from);
         let sweep = self.sweep();
         let place = sweep.place(from);
         let last = *sweep.hashes(place).end();
@@ -307,6 +314,7 @@ impl KeyDirectory {
     fn step(&self, writer: &mut Writer) {
         let sweep = self.sweep();
         if let Some((new, old)) = sweep.next_step() {
+            old.clone().for_each(|old| self.load(writer, *sweep.from().hashes(old).start()));
             let from = old.map(|old| (sweep.from(), old, sweep.common(new, old)));
             let (page, entries) = self.copy(&mut writer.arena, from, sweep.to());
             writer.to[new].entries += entries;
@@ -381,13 +389,15 @@ impl KeyDirectory {
         loop {
             let (word, home) = self.sweep().locate(hash);
             let seen = Sweep::load(word);
-            // Null when the sweep has just gone past: then it is seen there next time.
-            if let Some(page) = seen.page() {
-                let found = look(self.page(page), home);
-                fence(Ordering::Acquire);
-                if Sweep::is_still(word, seen) {
-                    return found;
-                }
+            // Null when the sweep has just gone past: then it is seen there next time. Or when the page waits.
+            let Some(page) = seen.page() else {
+                self.fetch(hash);
+                continue;
+            };
+            let found = look(self.page(page), home);
+            fence(Ordering::Acquire);
+            if Sweep::is_still(word, seen) {
+                return found;
             }
         }
     }

@@ -20,6 +20,11 @@ use std::ptr::NonNull;
 use super::page::{Home, PAGE_LEN, PAGE_SLOTS, Page, PageRef};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
+/// Pages that have room for so many entries, and for more before the first step.
+pub(super) fn pages_for(entries: usize) -> usize {
+    (entries * 100).div_ceil(PAGE_SLOTS * LOAD_PERCENT).max(1)
+}
+
 /// Of the slots of the pages, so many hundredths are to be used: more makes probes long, less makes
 /// an entry cost more than 24 bytes.
 const LOAD_PERCENT: usize = 77;
@@ -98,8 +103,13 @@ impl PageTable {
         ((pages >> 64) as usize, Home::at(pages as u64))
     }
 
-    fn index(&self, hash: u64) -> usize {
-        self.locate(hash).0
+    pub(super) fn index(&self, hash: u64) -> usize {
+        Self::index_of(hash, self.len())
+    }
+
+    /// The page of a hash, of so many.
+    pub(super) fn index_of(hash: u64, pages: usize) -> usize {
+        ((u128::from(hash) * pages as u128) >> 64) as usize
     }
 
     /// Where a hash belongs in its page.
@@ -109,7 +119,12 @@ impl PageTable {
 
     /// The hashes of a page.
     pub(super) fn hashes(&self, page: usize) -> RangeInclusive<u64> {
-        let first_of = |page: usize| ((page as u128) << 64).div_ceil(self.len() as u128);
+        Self::hashes_of(page, self.len())
+    }
+
+    /// The hashes of a page, of so many.
+    pub(super) fn hashes_of(page: usize, pages: usize) -> RangeInclusive<u64> {
+        let first_of = |page: usize| ((page as u128) << 64).div_ceil(pages as u128);
         first_of(page) as u64..=(first_of(page + 1) - 1) as u64
     }
 
@@ -136,11 +151,9 @@ impl PageTable {
 }
 
 impl Sweep {
-    /// The sweep of a key directory of one page.
-    pub(super) fn first(page: PageRef) -> Self {
-        let from = PageTable::new(1);
-        from.set(0, page);
-        Self::starting(from)
+    /// The first one, of a key directory of so many pages, which are still to be put there.
+    pub(super) fn first(pages: usize) -> Self {
+        Self::starting(PageTable::new(pages))
     }
 
     /// The one to begin when this one is over.

@@ -15,6 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use self::rotation::Appending;
 use crate::clock::Clock;
 use crate::commit::{self, Commits};
+use crate::companions::Companions;
 use crate::directory::Directory;
 use crate::durable::Durable;
 use crate::error::{Error, Result};
@@ -34,6 +35,7 @@ pub(crate) struct Log {
     pub(crate) directory: Directory,
     pub(crate) commits: Commits,
     pub(crate) index: Index,
+    pub(crate) companions: Companions,
     pub(crate) clock: Clock,
     pub(crate) reading: Reading,
     pub(crate) watchers: Arc<Watchers>,
@@ -67,6 +69,7 @@ impl Log {
         directory: Directory,
         commits: Commits,
         index: Index,
+        companions: Companions,
         clock: Clock,
         options: &Options,
     ) -> Arc<Self> {
@@ -76,6 +79,7 @@ impl Log {
             directory,
             commits,
             index,
+            companions,
             clock,
             reading: Reading::new(options),
             watchers: Arc::default(),

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Log, Writer};
+use crate::directory::remove_stale;
 use crate::error::{Error, Result};
 use crate::index::Carried;
 use crate::location::{SegmentId, SegmentSlot};
@@ -89,6 +90,7 @@ impl Log {
         })?;
         tracing::debug!(segment = %entry.id, bytes = entry.len, records = entry.records, "sealed");
         self.durable.note(writer.end);
+        self.companions.want_hint(entry);
         if let Some(Appending { active, slot, .. }) = writer.active.take() {
             let path = Arc::clone(active.path());
             self.index.segments.replace(slot, Arc::new(active.seal(&path)?));
@@ -105,7 +107,7 @@ impl Log {
         self.seal_active(writer)
     }
 
-    /// Removes an unlisted file. Failing to is no error: the next opening removes it.
+    /// Removes an unlisted segment's file, and its hint. Failing to is no error: the next opening removes them.
     pub(crate) fn remove_file(&self, id: SegmentId) {
         if self.commits.poison().check().is_err() {
             return;
@@ -113,6 +115,9 @@ impl Log {
         let path = self.directory.data(id);
         if let Err(error) = self.fs.remove(&path) {
             tracing::warn!(path = %path.display(), %error, "cannot remove an old segment yet");
+        }
+        if let Err(error) = remove_stale(&*self.fs, &self.directory.hint(id)) {
+            tracing::warn!(%error, "cannot remove an old hint yet");
         }
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct Files {
     pub(crate) has_next_manifest: bool,
     /// Ascending.
     pub(crate) data: Vec<SegmentId>,
+    /// Segments of which there are hints.
+    pub(crate) hints: Vec<SegmentId>,
     /// The highest id in any name of the store's.
     highest: Option<SegmentId>,
     /// Half-written ones, to be removed.
@@ -46,7 +48,11 @@ impl Files {
                     files.witness = Some(path.clone());
                     files.temporary.push(path);
                 }
-                Name::Companion => files.witness = Some(path),
+                Name::Hint(id) => {
+                    files.hints.push(id);
+                    files.witness = Some(path);
+                }
+                Name::Checkpoint => files.witness = Some(path),
                 Name::Misspelt => {
                     tracing::warn!(path = %path.display(), "not spelt as a segment: left alone");
                     files.foreign.push(path);
@@ -57,6 +63,7 @@ impl Files {
             }
         }
         files.data.sort_unstable();
+        files.hints.sort_unstable();
         for paths in [&mut files.temporary, &mut files.set_aside, &mut files.foreign] {
             paths.sort_unstable();
         }

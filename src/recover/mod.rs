@@ -10,7 +10,9 @@
 //! - Whatever step dies, the next opening finds the same work, not more.
 //! - A clean store is not written to.
 
+mod checkpointed;
 mod files;
+mod load;
 mod report;
 mod sealed;
 mod tail;
@@ -24,14 +26,17 @@ use crate::commit::{self, Commits};
 use crate::directory::{Directory, remove_stale};
 use crate::error::{Error, Result};
 use crate::fs::{self, File, Fs, Reading, Whole};
+use crate::hint;
 use crate::index::Index;
-use crate::keydir::KeyHasher;
+use crate::keydir::{KeyDirectory, KeyHasher};
 use crate::location::{SegmentId, SegmentSlot};
 use crate::manifest::{Manifest, Refusal, SealedEntry};
-use crate::options::{Options, Recovery};
+use crate::options::{Options, Recovery, Verify};
 use crate::segment::scan::{self, Ending, Rules, Summary};
 use crate::segment::{Segment, open_listed};
+use checkpointed::Pages;
 pub(crate) use files::Files;
+use load::{Loaded, Loader, Source};
 pub(crate) use sealed::{Walked, walk_sealed};
 pub(crate) use tail::{Tail, seal_copy};
 
@@ -39,6 +44,10 @@ pub(crate) struct Recovered {
     pub(crate) commits: Commits,
     pub(crate) index: Index,
     pub(crate) report: RecoveryReport,
+    /// Sealed segments that have no good hint.
+    pub(crate) unhinted: Vec<SealedEntry>,
+    /// Of the manifest beside which the checkpoint was written that is in use.
+    pub(crate) checkpointed: Option<u64>,
 }
 
 /// Makes the store that the directory holds; an empty one becomes a new store.
@@ -53,8 +62,13 @@ pub(crate) fn recover(
         return adopt(fs, directory, &files, options, hash_mask);
     }
     let manifest = read_manifest(&**fs, directory.manifest())?;
-    let mut recovering = Recovering::new(&**fs, directory, options, hash_mask, &manifest);
-    recovering.index_listed(&manifest.sealed)?;
+    let mut recovering = Recovering::new(fs, directory, options, hash_mask, &manifest);
+    let segments = recovering.open_listed(&manifest.sealed)?;
+    let orphans = files.orphans(&manifest);
+    let trusted = recovering.trusted(&orphans);
+    if !recovering.begin_with_checkpoint(&manifest, &segments, trusted)? {
+        recovering.load(&manifest.sealed, &segments, trusted)?;
+    }
     let tail = Tail::open(&recovering, &files.tail(&manifest))?;
     // Who renamed the manifest may have died before its name was durable: then what it lists would not stay, and
     // what it does not list would be missing.
@@ -63,13 +77,14 @@ pub(crate) fn recover(
     // may need its space; oldest first, so that nothing stands without what supersedes it.
     // Where there is damage, they may be all that is left of what is bad in the files that supersede them.
     if recovering.report.damage.is_empty() {
-        let orphans = files.orphans(&manifest);
         orphans.iter().for_each(|&id| recovering.remove(&directory.data(id)));
     }
     files.temporary.iter().for_each(|path| recovering.remove(path));
+    let superseded = files.hints.iter().filter(|&&id| !manifest.lists(id));
+    superseded.for_each(|&id| recovering.remove_hint(id));
     let commits = Commits::new(Arc::clone(fs), directory.clone(), manifest);
     recovering.settle_tail(&commits, &tail)?;
-    Ok(Recovered { commits, index: recovering.index, report: recovering.report })
+    Ok(recovering.into_recovered(commits))
 }
 
 /// Makes a store of bare data files, or a new one of an empty directory.
@@ -82,11 +97,11 @@ fn adopt(
 ) -> Result<Recovered> {
     files.check_bare(directory)?;
     let manifest = new_manifest(files, directory)?;
-    let mut recovering = Recovering::new(&**fs, directory, options, hash_mask, &manifest);
+    let mut recovering = Recovering::new(fs, directory, options, hash_mask, &manifest);
     let manifest = recovering.adopt(manifest, &files.data)?;
     files.temporary.iter().for_each(|path| recovering.remove(path));
     let commits = Commits::new(Arc::clone(fs), directory.clone(), manifest);
-    Ok(Recovered { commits, index: recovering.index, report: recovering.report })
+    Ok(recovering.into_recovered(commits))
 }
 
 pub(crate) fn read_manifest(fs: &dyn Fs, path: PathBuf) -> Result<Manifest> {
@@ -119,18 +134,26 @@ pub(crate) fn new_manifest(files: &Files, directory: &Directory) -> Result<Manif
 
 /// A directory on the way to a store.
 pub(crate) struct Recovering<'a> {
-    fs: &'a dyn Fs,
+    fs: &'a Arc<dyn Fs>,
     directory: &'a Directory,
     strict: bool,
+    ordered: bool,
+    /// Reads check no records.
+    trusting: bool,
     segment_size: u64,
     reading: Reading,
     pub(crate) index: Index,
     pub(crate) report: RecoveryReport,
+    unhinted: Vec<SealedEntry>,
+    checkpointed: Option<u64>,
 }
+
+/// A listed segment in its slot.
+type Slotted = (SegmentSlot, Arc<Segment>);
 
 impl<'a> Recovering<'a> {
     pub(crate) fn new(
-        fs: &'a dyn Fs,
+        fs: &'a Arc<dyn Fs>,
         directory: &'a Directory,
         options: &Options,
         hash_mask: u64,
@@ -141,11 +164,20 @@ impl<'a> Recovering<'a> {
             fs,
             directory,
             strict: options.recovery == Recovery::Strict,
+            ordered: options.ordered,
+            trusting: options.verify == Verify::Never,
             segment_size: options.segment_size,
             reading: Reading::new(options),
             index: Index::new(directory.clone(), hasher, options),
             report: RecoveryReport::default(),
+            unhinted: Vec::new(),
+            checkpointed: None,
         }
+    }
+
+    fn into_recovered(self, commits: Commits) -> Recovered {
+        let Recovering { index, report, unhinted, checkpointed, .. } = self;
+        Recovered { commits, index, report, unhinted, checkpointed }
     }
 }
 
@@ -155,23 +187,19 @@ impl Recovering<'_> {
         self.report.adopted = !data.is_empty();
         for &id in data {
             let path = self.directory.data(id);
-            let file = open_listed(self.fs, &path)?;
+            let file = open_listed(&**self.fs, &path)?;
             let mut len = file.len().map_err(Error::io("read the length of", &*path))?;
             if Some(&id) == data.last() {
                 len = self.cut_adopted(id, &path, &file, len)?;
             }
-            let segment = Arc::new(Segment::open(self.fs, &path, id, len, self.reading)?);
-            let summary = self.index_segment(&segment)?;
+            let segment = Arc::new(Segment::open(&**self.fs, &path, id, len, self.reading)?);
+            let entry = self.index_segment(&segment)?;
             take_over(&*file, &path)?;
-            manifest.sealed.push(SealedEntry {
-                id,
-                len,
-                records: summary.records,
-                dead_bytes: segment.usage().stale_bytes(),
-                checksum: summary.checksum,
-            });
+            manifest
+                .sealed
+                .push(SealedEntry { dead_bytes: segment.usage().stale_bytes(), ..entry });
         }
-        commit::create_manifest(self.fs, self.directory, &mut manifest)?;
+        commit::create_manifest(&**self.fs, self.directory, &mut manifest)?;
         Ok(manifest)
     }
 
@@ -193,32 +221,152 @@ impl Recovering<'_> {
         Ok(summary.end)
     }
 
-    /// Scans the sealed segments into the key directory, oldest first.
+    /// Reads the sealed segments themselves into the key directory.
     pub(crate) fn index_listed(&mut self, sealed: &[SealedEntry]) -> Result<()> {
-        // All are found in order before the first is read.
+        let segments = self.open_listed(sealed)?;
+        self.load(sealed, &segments, None)
+    }
+
+    /// Opens the sealed segments: all are found in order before the first is read. Their slots are in the order of their
+    /// ids.
+    fn open_listed(&self, sealed: &[SealedEntry]) -> Result<Vec<Slotted>> {
         let segments = sealed.iter().map(|entry| {
             let path = self.directory.data(entry.id);
-            Segment::open(self.fs, &path, entry.id, entry.len, self.reading)
+            Segment::open(&**self.fs, &path, entry.id, entry.len, self.reading)
         });
         let segments = segments.map(|segment| segment.map(Arc::new)).collect::<Result<Vec<_>>>()?;
         let slots = self.index.segments.add_all(segments.iter().cloned());
         let slots = slots.ok_or_else(|| self.too_many_segments())?;
-        for ((segment, slot), entry) in segments.iter().zip(slots).zip(sealed) {
-            let walked = self.walk_into_index(slot, segment)?;
+        Ok(slots.into_iter().zip(segments).collect())
+    }
+
+    /// Below which id segments need not be read themselves; `None`: all have to be. What stands above an orphan may be
+    /// what supersedes it, and has to be sound before that goes.
+    fn trusted(&self, orphans: &[SegmentId]) -> Option<SegmentId> {
+        let lowest = orphans.first().copied().unwrap_or(SegmentId::new(u64::MAX));
+        (!self.strict).then_some(lowest)
+    }
+
+    /// Takes over the key directory of the checkpoint, if that will do, and replays what came behind it. Nothing has been
+    /// counted if it will not.
+    fn begin_with_checkpoint(
+        &mut self,
+        manifest: &Manifest,
+        segments: &[Slotted],
+        trusted: Option<SegmentId>,
+    ) -> Result<bool> {
+        let is_trusted = |entry: &SealedEntry| trusted.is_some_and(|below| entry.id < below);
+        // Who keeps the keys in order needs them all.
+        if self.ordered || !manifest.sealed.iter().all(is_trusted) {
+            return Ok(false);
+        }
+        let Some(checkpoint) = checkpointed::find(&**self.fs, self.directory, manifest) else {
+            return Ok(false);
+        };
+        let covered = checkpoint.head.segments.len();
+        let nonce = checkpoint.head.nonce;
+        let figures: Vec<_> =
+            checkpoint.head.segments.iter().map(|segment| segment.figures.clone()).collect();
+        let of_checkpoint = segments.iter().zip(&manifest.sealed).take(covered);
+        let pages = Pages {
+            lens: checkpoint.head.shards.iter().map(|shard| shard.entries).collect(),
+            checkpoint,
+            segments: of_checkpoint
+                .map(|((slot, segment), entry)| (*slot, Arc::downgrade(segment), *entry))
+                .collect(),
+            fs: Arc::clone(self.fs),
+            directory: self.directory.clone(),
+            reading: self.reading,
+            hasher: self.index.hasher().clone(),
+            trusting: self.trusting,
+            anew: None,
+        };
+        let all_mapped = segments.iter().all(|(_, segment)| segment.view().mapping().is_some());
+        let keydir = match all_mapped {
+            true => pages.wait(),
+            false => match pages.read_all() {
+                Ok(keydir) => keydir,
+                Err(error) => {
+                    tracing::warn!(%error, "the checkpoint will not do: hints are read, or segments");
+                    return Ok(false);
+                }
+            },
+        };
+        self.index.begin_with(keydir, &[]);
+        for ((_, segment), figures) in segments.iter().zip(&figures) {
+            segment.usage().begin_with(figures);
+            self.report.segments += 1;
+            self.report.records += figures.records;
+        }
+        self.index.note_newest();
+        self.report.checkpoint = true;
+        self.checkpointed = Some(nonce);
+        for ((slot, segment), entry) in segments.iter().zip(&manifest.sealed).skip(covered) {
+            let walked = self.walk_into_index(*slot, segment)?;
             walked.check_listed(segment.path(), entry)?;
             self.note(walked);
+        }
+        Ok(true)
+    }
+
+    /// Reads the sealed segments into the key directory: those below an id by their hints, where they are good.
+    fn load(
+        &mut self,
+        sealed: &[SealedEntry],
+        segments: &[Slotted],
+        trusted: Option<SegmentId>,
+    ) -> Result<()> {
+        let source = |((slot, segment), entry): (&Slotted, &SealedEntry)| {
+            let hint = trusted
+                .filter(|below| entry.id < *below)
+                .and_then(|_| hint::file::read(&**self.fs, self.directory, entry, self.reading));
+            Source { slot: *slot, segment: Arc::clone(segment), entry: *entry, hint }
+        };
+        let sources = segments.iter().zip(sealed).map(source).collect();
+        let loader = Loader {
+            hasher: self.index.hasher(),
+            strict: self.strict,
+            checks_listed: true,
+            trusting: self.trusting,
+            with_keys: self.ordered,
+        };
+        let Loaded { runs, keys, walked } = loader.load(sources)?;
+        self.index.begin_with(KeyDirectory::of_sorted(&runs), &keys);
+        self.index.note_newest();
+        for (walked, entry) in walked.into_iter().zip(sealed) {
+            match walked {
+                Some(walked) => {
+                    self.want_hint(&walked, entry);
+                    self.note(walked);
+                }
+                None => {
+                    self.report.segments += 1;
+                    self.report.hints += 1;
+                    self.report.records += entry.records;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Scans a segment into the key directory.
-    fn index_segment(&mut self, segment: &Arc<Segment>) -> Result<Summary> {
+    /// A segment has been read that may have had no hint.
+    fn want_hint(&mut self, walked: &Walked, entry: &SealedEntry) {
+        if walked.damage.is_empty() && walked.unapplied == 0 {
+            self.unhinted.push(*entry);
+        }
+    }
+
+    /// Scans a segment into the key directory. Answers what there is to be said of it, but for its dead bytes.
+    fn index_segment(&mut self, segment: &Arc<Segment>) -> Result<SealedEntry> {
         let added = self.index.segments.add(Arc::clone(segment));
         let slot = added.ok_or_else(|| self.too_many_segments())?;
         let walked = self.walk_into_index(slot, segment)?;
-        let summary = walked.summary;
+        let Summary { records, checksum, .. } = walked.summary;
+        let (id, len) = (segment.id(), segment.len());
+        let entry = SealedEntry { id, len, records, dead_bytes: 0, checksum };
+        self.want_hint(&walked, &entry);
         self.note(walked);
-        Ok(summary)
+        Ok(entry)
     }
 
     fn walk_into_index(&self, slot: SegmentSlot, segment: &Segment) -> Result<Walked> {
@@ -248,7 +396,7 @@ impl Recovering<'_> {
             return Ok(());
         }
         let set_aside = self.directory.cut(id);
-        remove_stale(self.fs, &set_aside)?;
+        remove_stale(&**self.fs, &set_aside)?;
         let cut = self.fs.create(&set_aside).map_err(Error::io("create", &set_aside))?;
         fs::copy((file, path), summary.end..len, (&*cut, &set_aside), |_| Ok(()))?;
         cut.sync().map_err(Error::io("sync", &set_aside))?;
@@ -264,6 +412,14 @@ impl Recovering<'_> {
         );
         self.report.cuts.push(cut);
         Ok(())
+    }
+
+    /// Removes the hint of a segment that is gone.
+    fn remove_hint(&self, id: SegmentId) {
+        let path = self.directory.hint(id);
+        if let Err(error) = remove_stale(&**self.fs, &path) {
+            tracing::warn!(%error, "cannot remove a leftover yet");
+        }
     }
 
     /// Removes a file that does not count. Failing to is no error: it is tried again at each opening.

@@ -13,9 +13,13 @@ pub struct RecoveryReport {
     pub adopted: bool,
     /// The store had not been closed; its newest records were copied to a fresh segment.
     pub unclean: bool,
-    /// Segment files read.
+    /// The key directory is the one of the checkpoint; what came behind it was replayed.
+    pub checkpoint: bool,
+    /// Segment files that make the store.
     pub segments: usize,
-    /// Records read, with those that no longer count.
+    /// Of these, those of which a hint was read instead.
+    pub hints: usize,
+    /// Records in them, with those that no longer count.
     pub records: u64,
     /// Sound records of batches that are not whole, which were not applied.
     pub unapplied_batch_records: u64,

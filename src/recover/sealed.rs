@@ -58,10 +58,12 @@ pub(crate) fn walk_sealed<'a>(
         match found {
             Found::Record { offset, frame } => {
                 segment.usage().add_record(frame.len());
+                segment.usage().note_timestamp(frame.timestamp());
                 sink(&frame, location(offset)?.verified());
             }
             Found::Bad { offset, frame, damage } => {
                 segment.usage().add_record(frame.len());
+                segment.usage().note_timestamp(frame.timestamp());
                 note(offset, damage)?;
                 sink(&frame, location(offset)?);
             }

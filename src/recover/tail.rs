@@ -42,7 +42,7 @@ impl Tail {
     pub(crate) fn open(recovering: &Recovering<'_>, ids: &[SegmentId]) -> Result<Self> {
         let open = |&id| {
             let path = recovering.directory.data(id);
-            let file = open_listed(recovering.fs, &path)?;
+            let file = open_listed(&**recovering.fs, &path)?;
             let len = file.len().map_err(Error::io("read the length of", &*path))?;
             let bytes = Whole::open(&file, &path, len, recovering.reading)?;
             Ok(TailFile { id, file, path, bytes })
@@ -138,6 +138,7 @@ impl Recovering<'_> {
         small.iter().for_each(|(slot, _)| self.index.segments.retire(*slot));
         let gone = small_id.into_iter().chain(tail.ids()).map(|id| self.directory.data(id));
         gone.collect::<Vec<_>>().iter().for_each(|path| self.remove(path));
+        small_id.into_iter().for_each(|id| self.remove_hint(id));
         Ok(())
     }
 
@@ -151,12 +152,12 @@ impl Recovering<'_> {
     ) -> Result<Option<(SealedEntry, Segment)>> {
         self.report.unclean = true;
         let temporary = self.directory.data_temporary(id);
-        let mut copy = Active::create_unread(self.fs, &temporary, id, self.reading)?;
+        let mut copy = Active::create_unread(&**self.fs, &temporary, id, self.reading)?;
         if let Some((slot, segment)) = small {
             self.copy_small(*slot, segment, tail, &mut copy)?;
         }
         self.copy_tail(tail, &mut copy)?;
-        seal_copy(self.fs, self.directory, self.reading, copy)
+        seal_copy(&**self.fs, self.directory, self.reading, copy)
     }
 
     /// Lets the entries of what was copied name the copy.

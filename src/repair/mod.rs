@@ -112,7 +112,7 @@ pub(crate) fn repair_on(
 
     let Listing { manifest, mut sealed, tail } = Listing::new(directory, &examined)?;
     let options = &options.clone().recovery(Recovery::Lenient);
-    let mut recovering = Recovering::new(&**fs, directory, options, hash_mask, &manifest);
+    let mut recovering = Recovering::new(fs, directory, options, hash_mask, &manifest);
     recovering.index_listed(&sealed)?;
     for (entry, (_, segment)) in sealed.iter_mut().zip(recovering.index.segments.list()) {
         entry.dead_bytes = segment.usage().stale_bytes().min(entry.len);

@@ -263,6 +263,7 @@ impl Active {
         self.records += 1;
         self.checksum.update(&appended.checksum.to_be_bytes());
         self.usage.add_record(appended.len);
+        self.usage.note_timestamp(record.timestamp);
         if record.expires_at.is_some() && !record.is_tombstone() {
             self.usage.add_expiring(record.expires_at, appended.len);
         }

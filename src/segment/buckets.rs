@@ -9,12 +9,11 @@
 
 use std::collections::BTreeMap;
 
-/// Buckets of a segment, at the most.
-const MOST: usize = 1024;
 /// The logarithm of the first width, in microseconds: 1.05 s.
 const FIRST_WIDTH: u32 = 20;
 
-pub(super) struct Buckets {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Buckets {
     /// None is empty. The key is that of every time in the interval, without its low bits.
     bytes: BTreeMap<u64, u64>,
     /// The low bits that are left out.
@@ -28,10 +27,13 @@ impl Default for Buckets {
 }
 
 impl Buckets {
+    /// Of a segment, at the most.
+    pub(crate) const MOST: usize = 1024;
+
     /// Adds what expires at a time in microseconds since the epoch.
     pub(super) fn add(&mut self, expires_at: u64, len: u64) {
         *self.bytes.entry(expires_at >> self.width).or_default() += len;
-        while self.bytes.len() > MOST {
+        while self.bytes.len() > Self::MOST {
             self.widen();
         }
     }
@@ -53,6 +55,25 @@ impl Buckets {
         let last_moment = |bucket: u64| bucket << self.width | ((1 << self.width) - 1);
         let passed = self.bytes.iter().take_while(|(bucket, _)| last_moment(**bucket) <= now);
         passed.map(|(_, bytes)| bytes).sum()
+    }
+
+    /// How many low bits of a time play no part.
+    pub(crate) fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// The bytes of each bucket.
+    pub(crate) fn parts(&self) -> impl ExactSizeIterator<Item = (u64, u64)> {
+        self.bytes.iter().map(|(bucket, bytes)| (*bucket, *bytes))
+    }
+
+    /// As they were when these were their parts; `None` if they cannot have been.
+    pub(crate) fn of_parts(width: u32, parts: Vec<(u64, u64)>) -> Option<Self> {
+        let (count, most) = (parts.len(), u64::MAX.checked_shr(width)?);
+        let is_right = |(bucket, bytes): &(u64, u64)| *bucket <= most && *bytes > 0;
+        let are_right = width >= FIRST_WIDTH && count <= Self::MOST && parts.iter().all(is_right);
+        let bytes = BTreeMap::from_iter(parts);
+        (are_right && bytes.len() == count).then_some(Buckets { bytes, width })
     }
 
     fn widen(&mut self) {
@@ -105,7 +126,7 @@ mod tests {
                     buckets.take_out(at, len);
                 }
             }
-            prop_assert!(buckets.bytes.len() <= MOST);
+            prop_assert!(buckets.bytes.len() <= Buckets::MOST);
             prop_assert!(buckets.bytes.values().all(|bytes| *bytes > 0));
             let width = 1u64 << buckets.width;
             let ends = records.iter().flat_map(|(at, _)| [*at, at.saturating_sub(1)]);

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use active::{Active, Appended, Buffer};
 pub(crate) use table::{Keeper, Slots, Table};
 
-use buckets::Buckets;
+pub(crate) use buckets::Buckets;
 use parking_lot::Mutex;
 
 use crate::error::{Damage, Error, Result};
@@ -45,6 +45,8 @@ pub(crate) struct Usage {
     bytes: AtomicU64,
     records: AtomicU64,
     dead_bytes: AtomicU64,
+    /// Of the last record.
+    timestamp: AtomicU64,
     /// Of records that count, if they expire. Touched for no others.
     expiring: Mutex<Buckets>,
 }
@@ -54,6 +56,22 @@ impl Usage {
     pub(crate) fn add_record(&self, len: u64) {
         self.bytes.store(self.bytes() + len, Ordering::Relaxed);
         self.records.store(self.records() + 1, Ordering::Relaxed);
+    }
+
+    /// When the last record was written that was appended or read.
+    pub(crate) fn note_timestamp(&self, timestamp: u64) {
+        self.timestamp.store(timestamp, Ordering::Relaxed);
+    }
+
+    /// When the last record was written, in microseconds since the epoch; 0 if there is none.
+    pub(crate) fn timestamp(&self) -> u64 {
+        self.timestamp.load(Ordering::Relaxed)
+    }
+
+    /// For the one who has read what is in the segment.
+    pub(crate) fn add_records(&self, records: u64, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.records.fetch_add(records, Ordering::Relaxed);
     }
 
     /// Bytes that hold no record.
@@ -82,6 +100,20 @@ impl Usage {
         self.add_dead(len);
     }
 
+    pub(crate) fn figures(&self) -> Figures {
+        let (bytes, records, dead_bytes) = (self.bytes(), self.records(), self.stale_bytes());
+        let (timestamp, expiring) = (self.timestamp(), self.expiring.lock().clone());
+        Figures { bytes, records, dead_bytes, timestamp, expiring }
+    }
+
+    /// Counts what was counted when these were the figures; nothing has been before.
+    pub(crate) fn begin_with(&self, figures: &Figures) {
+        self.add_records(figures.records, figures.bytes);
+        self.add_dead(figures.dead_bytes);
+        self.note_timestamp(figures.timestamp);
+        *self.expiring.lock() = figures.expiring.clone();
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -100,6 +132,17 @@ impl Usage {
     pub(crate) fn dead_bytes(&self, now: u64) -> u64 {
         (self.stale_bytes() + self.expiring.lock().passed(now)).min(self.bytes())
     }
+}
+
+/// A [`Usage`] at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) bytes: u64,
+    pub(crate) records: u64,
+    /// Whatever the time.
+    pub(crate) dead_bytes: u64,
+    pub(crate) timestamp: u64,
+    pub(crate) expiring: Buckets,
 }
 
 /// A record's place in memory: it begins at byte `start` of `region`, which whoever holds the table

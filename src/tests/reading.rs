@@ -57,6 +57,7 @@ fn a_read_that_fails_is_an_error_with_path_and_offset_and_never_absent() {
     store.close().unwrap();
     check(&machine.open().unwrap());
     machine.options = machine.options.verify(Verify::Never);
+    machine.forget_companions();
     fail_reads(&machine);
     assert_failed_read(machine.open(), "00000001.data");
 }

@@ -63,8 +63,23 @@ impl Machine {
         self.names(".data")
     }
 
-    /// Changes a byte of a file in place, as a bad disk does.
+    /// Removes what lets an opening do without a look at the segments themselves.
+    pub(super) fn forget_companions(&self) {
+        for name in self.fs.names(Self::dir()) {
+            if name == "KEYDIR" || name.ends_with(".hint") {
+                self.fs.remove_file(&Self::path(&name));
+            }
+        }
+    }
+
+    /// Changes a byte of a file in place, as a bad disk does; the next opening looks at it.
     pub(super) fn flip(&self, name: &str, byte: usize) {
+        self.forget_companions();
+        self.flip_unseen(name, byte);
+    }
+
+    /// As [`Machine::flip`], where the next opening may not look at the file.
+    pub(super) fn flip_unseen(&self, name: &str, byte: usize) {
         let path = Self::path(name);
         let mut bytes = self.fs.read(&path).unwrap();
         bytes[byte] ^= 0x55;

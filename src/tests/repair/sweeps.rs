@@ -110,8 +110,8 @@ fn all_damaged() -> impl Iterator<Item = Damaged> {
 
     let lost_manifest = closed.copy();
     lost_manifest.fs.remove_file(&Machine::path("MANIFEST"));
-    lost_manifest.fs.write(&Machine::path("00000009.hint"), b"");
     lost_manifest.flip(&name(1), 18);
+    lost_manifest.fs.write(&Machine::path("00000009.hint"), b"");
     let last = Machine::path(&closed.data().pop().unwrap());
     let torn = closed.fs.read(&last).unwrap();
     lost_manifest.fs.write(&last, &torn[..torn.len() - 1]);

@@ -1,0 +1,322 @@
+//! The checkpoint's codec: the key directory as it was when all segments were sealed. docs/format.md has every byte.
+//!
+//! A [`Head`] says of which segments it is, what was counted in each, and how many entries there are in each shard, an
+//! equal range of hashes, with a CRC. The entries follow, shard by shard, so that one can be read without the others.
+//!
+//! It means a log that holds these segments, with these contents, as its oldest: what comes behind them can be replayed over
+//! it, whatever else has happened since.
+//!
+//! Invariants of a head that was read: its CRC is right; its parts account for the file's length; segments ascend. Of a shard:
+//! its CRC is right; its hashes are its own; its locations lie in its segments.
+//!
+//! Must not know: files, keys, records.
+
+pub(crate) mod file;
+
+use zerocopy::byteorder::big_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::error::Damage;
+use crate::keydir;
+use crate::location::{Location, SegmentId};
+use crate::manifest::{Manifest, SealedEntry};
+use crate::record::HEADER_LEN;
+use crate::segment::{Buckets, Figures};
+
+const MAGIC: u64 = u64::from_be_bytes(*b"zcaskdir");
+const VERSION: u32 = 1;
+const CRC_LEN: usize = size_of::<U32>();
+pub(crate) const ENTRY_LEN: usize = size_of::<EntryBytes>();
+
+/// All but the entries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Head {
+    /// Of the hash of keys.
+    pub(crate) seed: [u8; 16],
+    /// Of the manifest beside which it was written.
+    pub(crate) nonce: u64,
+    /// In the order of their ids. Locations number them so, from 1.
+    pub(crate) segments: Vec<Covered>,
+    pub(crate) shards: Vec<Shard>,
+}
+
+/// A segment whose records it knows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Covered {
+    pub(crate) id: SegmentId,
+    pub(crate) len: u64,
+    pub(crate) checksum: u32,
+    pub(crate) figures: Figures,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Shard {
+    pub(crate) entries: u32,
+    pub(crate) crc: u32,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct FixedBytes {
+    magic: U64,
+    version: U32,
+    /// Of the head, its CRC included.
+    head_len: U64,
+    seed: [u8; 16],
+    nonce: U64,
+    segments: U32,
+    shards: U32,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct CoveredBytes {
+    id: U64,
+    len: U64,
+    checksum: U32,
+    bytes: U64,
+    records: U64,
+    dead_bytes: U64,
+    timestamp: U64,
+    width: U32,
+    buckets: U32,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct BucketBytes {
+    bucket: U64,
+    bytes: U64,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct ShardBytes {
+    entries: U32,
+    crc: U32,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct EntryBytes {
+    hash: U64,
+    location: U64,
+}
+
+impl Head {
+    /// The bytes that say how long it is.
+    pub(crate) const FIXED_LEN: u64 = size_of::<FixedBytes>() as u64;
+
+    /// How long it is, in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        let buckets = |segment: &Covered| segment.figures.expiring.parts().count();
+        let len = size_of::<FixedBytes>()
+            + self.segments.len() * size_of::<CoveredBytes>()
+            + self.segments.iter().map(buckets).sum::<usize>() * size_of::<BucketBytes>()
+            + self.shards.len() * size_of::<ShardBytes>()
+            + CRC_LEN;
+        len as u64
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let fixed = FixedBytes {
+            magic: U64::new(MAGIC),
+            version: U32::new(VERSION),
+            head_len: U64::new(self.len()),
+            seed: self.seed,
+            nonce: U64::new(self.nonce),
+            // Segment slots bound the first below 2^23; so many shards are 2^40 entries.
+            segments: U32::new(self.segments.len() as u32),
+            shards: U32::new(self.shards.len() as u32),
+        };
+        let mut bytes = fixed.as_bytes().to_vec();
+        for Covered { id, len, checksum, figures } in &self.segments {
+            let covered = CoveredBytes {
+                id: U64::new(id.get()),
+                len: U64::new(*len),
+                checksum: U32::new(*checksum),
+                bytes: U64::new(figures.bytes),
+                records: U64::new(figures.records),
+                dead_bytes: U64::new(figures.dead_bytes),
+                timestamp: U64::new(figures.timestamp),
+                width: U32::new(figures.expiring.width()),
+                buckets: U32::new(figures.expiring.parts().count() as u32),
+            };
+            bytes.extend_from_slice(covered.as_bytes());
+            for (bucket, len) in figures.expiring.parts() {
+                let bucket = BucketBytes { bucket: U64::new(bucket), bytes: U64::new(len) };
+                bytes.extend_from_slice(bucket.as_bytes());
+            }
+        }
+        for Shard { entries, crc } in &self.shards {
+            let shard = ShardBytes { entries: U32::new(*entries), crc: U32::new(*crc) };
+            bytes.extend_from_slice(shard.as_bytes());
+        }
+        let crc = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    /// How long the head is of a file of `len` bytes that begins so. It has so many entries at the most, and no more
+    /// shards: what it claims beyond that is refused before anybody makes room for it.
+    pub(crate) fn read_len(fixed: &[u8], len: u64, most: u64) -> Result<u64, Damage> {
+        let (fixed, _) = FixedBytes::ref_from_prefix(fixed)
+            .map_err(|_| Damage::Length { expected: Self::FIXED_LEN, found: len })?;
+        field("magic", MAGIC, fixed.magic.get())?;
+        field("version", VERSION.into(), fixed.version.get().into())?;
+        let shards = fixed.shards.get().into();
+        if shards > most.saturating_add(1) {
+            return Err(Damage::Field { field: "shards", expected: most + 1, found: shards });
+        }
+        let segment = (size_of::<CoveredBytes>() + Buckets::MOST * size_of::<BucketBytes>()) as u64;
+        let longest = Self::FIXED_LEN
+            + u64::from(fixed.segments.get()) * segment
+            + shards * size_of::<ShardBytes>() as u64
+            + CRC_LEN as u64;
+        let head_len = fixed.head_len.get();
+        if (Self::FIXED_LEN + CRC_LEN as u64..=len.min(longest)).contains(&head_len) {
+            Ok(head_len)
+        } else {
+            Err(Damage::Length { expected: head_len, found: len })
+        }
+    }
+
+    /// The head of a file of `len` bytes.
+    pub(crate) fn decode(head: &[u8], len: u64) -> Result<Self, Damage> {
+        let head_len = Self::read_len(head, len, u64::MAX)?;
+        let short = || Damage::Length { expected: head_len, found: head.len() as u64 };
+        if head_len != head.len() as u64 {
+            return Err(short());
+        }
+        let (body, crc) = head.split_last_chunk::<CRC_LEN>().ok_or_else(short)?;
+        let (expected, found) = (u32::from_be_bytes(*crc), crc32fast::hash(body));
+        if expected != found {
+            return Err(Damage::Checksum { expected, found });
+        }
+        let (fixed, mut rest) = FixedBytes::ref_from_prefix(body).map_err(|_| short())?;
+        let mut segments = Vec::new();
+        for _ in 0..fixed.segments.get() {
+            let (covered, behind) = CoveredBytes::ref_from_prefix(rest).map_err(|_| short())?;
+            let count = covered.buckets.get() as usize;
+            let (buckets, behind) =
+                <[BucketBytes]>::ref_from_prefix_with_elems(behind, count).map_err(|_| short())?;
+            segments.push(covered.read(buckets)?);
+            rest = behind;
+        }
+        let count = fixed.shards.get() as usize;
+        let shards = <[ShardBytes]>::ref_from_bytes_with_elems(rest, count).map_err(|_| short())?;
+        let read =
+            |shard: &ShardBytes| Shard { entries: shard.entries.get(), crc: shard.crc.get() };
+        let head = Head {
+            seed: fixed.seed,
+            nonce: fixed.nonce.get(),
+            segments,
+            shards: shards.iter().map(read).collect(),
+        };
+        head.check(head_len, len)?;
+        Ok(head)
+    }
+
+    /// The invariants at the top of this file.
+    fn check(&self, head_len: u64, len: u64) -> Result<(), Damage> {
+        if let Some(two) = self.segments.windows(2).find(|two| two[0].id >= two[1].id) {
+            let (expected, found) = (two[0].id.get(), two[1].id.get());
+            return Err(Damage::Field { field: "segment id (they ascend)", expected, found });
+        }
+        field("shards (one at least)", self.shards.len().max(1) as u64, self.shards.len() as u64)?;
+        let expected = head_len + self.entries() * ENTRY_LEN as u64;
+        if expected == len { Ok(()) } else { Err(Damage::Length { expected, found: len }) }
+    }
+
+    /// How many entries there are.
+    pub(crate) fn entries(&self) -> u64 {
+        self.shards.iter().map(|shard| u64::from(shard.entries)).sum()
+    }
+
+    /// Whether a log of these sealed segments begins with those of the checkpoint, so that what others hold can be
+    /// replayed over it.
+    pub(crate) fn is_beginning_of(&self, manifest: &Manifest) -> bool {
+        let last = self.segments.last().map(|covered| covered.id);
+        let mine = manifest.sealed.iter().take_while(|entry| Some(entry.id) <= last);
+        self.seed == manifest.seed
+            && mine.clone().count() == self.segments.len()
+            && mine.zip(&self.segments).all(|(entry, covered)| covered.is(entry))
+    }
+
+    /// The entries of a shard, from its bytes. Slots are numbered by the segments of the checkpoint.
+    pub(crate) fn decode_shard(
+        &self,
+        shard: usize,
+        bytes: &[u8],
+    ) -> Result<Vec<(u64, Location)>, Damage> {
+        let Shard { entries, crc } = self.shards[shard];
+        let found = crc32fast::hash(bytes);
+        if found != crc {
+            return Err(Damage::Checksum { expected: crc, found });
+        }
+        let count = entries as usize;
+        let entries = <[EntryBytes]>::ref_from_bytes_with_elems(bytes, count).map_err(|_| {
+            let expected = (count * ENTRY_LEN) as u64;
+            Damage::Length { expected, found: bytes.len() as u64 }
+        })?;
+        entries.iter().map(|entry| self.read_entry(shard, entry)).collect()
+    }
+
+    fn read_entry(&self, shard: usize, entry: &EntryBytes) -> Result<(u64, Location), Damage> {
+        let (hash, bits) = (entry.hash.get(), entry.location.get());
+        let found = keydir::shard_of(hash, self.shards.len());
+        field("shard of an entry", shard as u64, found as u64)?;
+        let location = location(bits).filter(|location| {
+            let segment = self.segments.get(location.slot().index());
+            segment.is_some_and(|segment| location.offset() + HEADER_LEN as u64 <= segment.len)
+        });
+        let wrong = Damage::Field { field: "location of an entry", expected: 0, found: bits };
+        Ok((hash, location.ok_or(wrong)?))
+    }
+}
+
+/// What a location's bits say, unless they are none's.
+fn location(bits: u64) -> Option<Location> {
+    let location = Location::from_bits(bits)?;
+    (location.has_slot() && !location.is_verified()).then_some(location)
+}
+
+/// Appends an entry. Slots are numbered by the segments of the checkpoint.
+pub(crate) fn push(bytes: &mut Vec<u8>, hash: u64, location: Location) {
+    let location = location.unverified().bits();
+    let entry = EntryBytes { hash: U64::new(hash), location: U64::new(location) };
+    bytes.extend_from_slice(entry.as_bytes());
+}
+
+impl Covered {
+    /// Whether it is this one.
+    fn is(&self, entry: &SealedEntry) -> bool {
+        (self.id, self.len, self.checksum) == (entry.id, entry.len, entry.checksum)
+    }
+}
+
+impl CoveredBytes {
+    fn read(&self, buckets: &[BucketBytes]) -> Result<Covered, Damage> {
+        let buckets = buckets.iter().map(|bucket| (bucket.bucket.get(), bucket.bytes.get()));
+        let expiring = Buckets::of_parts(self.width.get(), buckets.collect());
+        let found = self.width.get().into();
+        let wrong = Damage::Field { field: "width of buckets of a segment", expected: 0, found };
+        let figures = Figures {
+            bytes: self.bytes.get(),
+            records: self.records.get(),
+            dead_bytes: self.dead_bytes.get(),
+            timestamp: self.timestamp.get(),
+            expiring: expiring.ok_or(wrong)?,
+        };
+        Ok(Covered {
+            id: SegmentId::new(self.id.get()),
+            len: self.len.get(),
+            checksum: self.checksum.get(),
+            figures,
+        })
+    }
+}
+
+fn field(field: &'static str, expected: u64, found: u64) -> Result<(), Damage> {
+    if expected == found { Ok(()) } else { Err(Damage::Field { field, expected, found }) }
+}

@@ -1,0 +1,393 @@
+//! The key directory made anew of sealed segments: from their hints, or from their records where there is none.
+//!
+//! What is said of each record is an item: its key's hash, its place, and where its entry is in the bytes of the hint, or
+//! in those that are made like one of the segment's records. Threads read segments, each for itself, and sort the items
+//! into partitions by their hashes; then each partition by itself, where of each key the item with the
+//! highest place counts: places are in the order of the log, as segments were given their slots in that of their ids. Keys are compared in
+//! the entries, so that no segment is looked at that has a hint.
+//!
+//! Must not know: where hints come from, what is done with what they say.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::sealed::{Walked, walk_sealed};
+use crate::error::Result;
+use crate::fs::Whole;
+use crate::hint::{self, Body, Entry};
+use crate::keydir::KeyHasher;
+use crate::location::{Location, SegmentSlot};
+use crate::manifest::SealedEntry;
+use crate::record::Frame;
+use crate::segment::Segment;
+
+/// Records of a partition, about: their items fit into a core's second-level cache.
+const PARTITION: u64 = 16 << 10;
+const MAX_PARTITIONS: u64 = 1 << 12;
+/// Fewer records are read by one thread.
+const RECORDS_OF_A_THREAD: u64 = 20_000;
+
+/// A sealed segment that is to be loaded.
+pub(super) struct Source {
+    pub(super) slot: SegmentSlot,
+    pub(super) segment: Arc<Segment>,
+    pub(super) entry: SealedEntry,
+    /// What may be its hint.
+    pub(super) hint: Option<Whole>,
+}
+
+/// How segments are loaded.
+pub(super) struct Loader<'a> {
+    pub(super) hasher: &'a KeyHasher,
+    /// What is bad is an error.
+    pub(super) strict: bool,
+    /// A segment that is not the one that the manifest means is an error.
+    pub(super) checks_listed: bool,
+    /// Locations say that records are checked also where only a hint has been read.
+    pub(super) trusting: bool,
+    /// Each key that has an entry is wanted, too.
+    pub(super) with_keys: bool,
+}
+
+/// What segments hold that counts.
+#[derive(Default)]
+pub(super) struct Loaded {
+    /// Hashes and locations, in runs, all in ascending order of hashes.
+    pub(super) runs: Vec<Vec<(u64, Location)>>,
+    pub(super) keys: Vec<Box<[u8]>>,
+    /// Of each segment, if it was read itself.
+    pub(super) walked: Vec<Option<Walked>>,
+}
+
+/// What is said of a record.
+#[derive(Clone, Copy)]
+struct Item {
+    hash: u64,
+    /// Its location, not verified.
+    place: Location,
+    /// Where its entry is, and the marks below.
+    entry: u64,
+}
+
+const TOMBSTONE: u64 = 1 << 63;
+const VERIFIED: u64 = 1 << 62;
+const EXPIRES: u64 = 1 << 61;
+const ENTRY: u64 = EXPIRES - 1;
+
+/// The entries of a segment.
+struct Entries {
+    bytes: Bytes,
+    walked: Option<Walked>,
+}
+
+enum Bytes {
+    /// A hint's, and where its entries are in it.
+    Hint(Whole, std::ops::Range<usize>),
+    Made(Vec<u8>),
+}
+
+impl Bytes {
+    fn get(&self) -> &[u8] {
+        match self {
+            Bytes::Hint(whole, body) => whole.get(body.clone()).unwrap_or_default(),
+            Bytes::Made(bytes) => bytes,
+        }
+    }
+}
+
+/// Items by their hashes.
+struct Partitions {
+    shift: u32,
+    items: Vec<Vec<Item>>,
+}
+
+impl Partitions {
+    /// `count` is a power of two.
+    fn new(count: usize) -> Self {
+        let shift = u64::BITS - count.trailing_zeros();
+        Partitions { shift, items: vec![Vec::new(); count] }
+    }
+
+    #[inline]
+    fn push(&mut self, item: Item) {
+        // A shift by all bits is none.
+        let partition = item.hash.checked_shr(self.shift).unwrap_or(0) as usize;
+        self.items[partition].push(item);
+    }
+}
+
+impl Loader<'_> {
+    /// Loads segments, which come in the order of their ids and so of their slots.
+    pub(super) fn load(&self, sources: Vec<Source>) -> Result<Loaded> {
+        let records: u64 = sources.iter().map(|source| source.entry.records).sum();
+        let threads = thread::available_parallelism().map_or(1, usize::from) as u64;
+        let threads = threads.min(records / RECORDS_OF_A_THREAD).max(1) as usize;
+        let partitions = (records / PARTITION).clamp(1, MAX_PARTITIONS).next_power_of_two();
+
+        let count = sources.len();
+        let sources: Vec<_> = sources.into_iter().map(|source| Mutex::new(Some(source))).collect();
+        let next = AtomicUsize::new(0);
+        let read = in_threads(threads, || {
+            let mut items = Partitions::new(partitions as usize);
+            let mut entries = Vec::new();
+            while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let source = source.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(source) = source {
+                    let slot = source.slot;
+                    entries.push((
+                        slot,
+                        Arc::clone(&source.segment),
+                        self.read(source, &mut items),
+                    ));
+                }
+            }
+            (items.items, entries)
+        });
+        let mut items: Vec<Vec<Vec<Item>>> = vec![Vec::new(); partitions as usize];
+        let mut segments = Vec::with_capacity(count);
+        for (of_thread, entries) in read {
+            items.iter_mut().zip(of_thread).for_each(|(all, of_thread)| all.push(of_thread));
+            segments.extend(entries);
+        }
+        segments.sort_by_key(|(slot, ..)| slot.index());
+        let mut by_slot = BySlot::default();
+        for (slot, segment, entries) in segments {
+            by_slot.add(slot, segment, entries?);
+        }
+
+        let items: Vec<_> = items.into_iter().map(|items| Mutex::new(Some(items))).collect();
+        let next = AtomicUsize::new(0);
+        let merged = in_threads(threads, || {
+            let mut merged = Vec::new();
+            loop {
+                let partition = next.fetch_add(1, Ordering::Relaxed);
+                let Some(items) = items.get(partition) else { return merged };
+                let items = items.lock().unwrap_or_else(PoisonError::into_inner).take();
+                merged.push((partition, self.merge(items.unwrap_or_default(), &by_slot)));
+            }
+        });
+        let mut merged: Vec<_> = merged.into_iter().flatten().collect();
+        merged.sort_by_key(|(partition, _)| *partition);
+        let mut loaded = Loaded::default();
+        for (_, Merged { run, keys }) in merged {
+            loaded.runs.push(run);
+            loaded.keys.extend(keys);
+        }
+        loaded.walked = by_slot.list.into_iter().map(|(_, entries)| entries.walked).collect();
+        Ok(loaded)
+    }
+
+    /// Reads a segment's hint, if that is good, or the segment itself.
+    fn read(&self, source: Source, items: &mut Partitions) -> Result<Entries> {
+        let Source { slot, segment, entry, hint } = source;
+        if let Some(whole) = hint {
+            match Body::read(&whole, &entry) {
+                Ok(body) => {
+                    self.read_hint(slot, &segment, &body, items);
+                    let bytes = hint::place_of(&whole, &body);
+                    return Ok(Entries { bytes: Bytes::Hint(whole, bytes), walked: None });
+                }
+                Err(damage) => {
+                    let (path, segment) =
+                        (whole.region().path().display(), segment.path().display());
+                    tracing::warn!(%path, %segment, %damage, "no hint of its segment, which is read itself");
+                }
+            }
+        }
+        self.read_segment(slot, &segment, &entry, items)
+    }
+
+    fn read_hint(
+        &self,
+        slot: SegmentSlot,
+        segment: &Segment,
+        body: &Body<'_>,
+        items: &mut Partitions,
+    ) {
+        let (mut records, mut bytes, mut dead) = (0, 0, 0);
+        let verified = if self.trusting { VERIFIED } else { 0 };
+        for placed in hint::entries(body.bytes()) {
+            let (entry, offset) = (placed.entry, placed.offset);
+            records += 1;
+            bytes += placed.len;
+            let mut marks = verified;
+            if entry.sizes.is_tombstone() {
+                marks |= TOMBSTONE;
+                dead += placed.len;
+            } else if entry.expires_at.is_some() {
+                marks |= EXPIRES;
+                segment.usage().add_expiring(entry.expires_at, placed.len);
+            }
+            // A listed segment is no longer than a location can say, or its hint would not fit it.
+            if let Some(place) = Location::new(slot, offset) {
+                let hash = self.hasher.hash(entry.key);
+                items.push(Item { hash, place, entry: placed.at as u64 | marks });
+            }
+        }
+        segment.usage().add_records(records, bytes);
+        segment.usage().add_dead(dead);
+        segment.usage().note_timestamp(body.timestamp);
+    }
+
+    fn read_segment(
+        &self,
+        slot: SegmentSlot,
+        segment: &Segment,
+        entry: &SealedEntry,
+        items: &mut Partitions,
+    ) -> Result<Entries> {
+        let whole = segment.read_all()?;
+        let mut bytes = Vec::new();
+        let walked =
+            walk_sealed(slot, segment, &whole, self.strict, |frame: &Frame<'_>, location| {
+                let mut marks = 0;
+                if !location.is_verified() {
+                    // Bad: reading its key has to answer so, whatever it was.
+                } else if frame.is_tombstone() {
+                    marks |= TOMBSTONE;
+                    segment.usage().add_dead(frame.len());
+                } else {
+                    marks |= VERIFIED;
+                }
+                if marks & TOMBSTONE == 0 && frame.expires_at().is_some() {
+                    marks |= EXPIRES;
+                    segment.usage().add_expiring(frame.expires_at(), frame.len());
+                }
+                let hash = self.hasher.hash(frame.key());
+                let place = location.unverified();
+                items.push(Item { hash, place, entry: bytes.len() as u64 | marks });
+                hint::push(&mut bytes, frame);
+            })?;
+        if self.checks_listed {
+            walked.check_listed(segment.path(), entry)?;
+        }
+        Ok(Entries { bytes: Bytes::Made(bytes), walked: Some(walked) })
+    }
+
+    /// Of each key the newest.
+    fn merge(&self, items: Vec<Vec<Item>>, segments: &BySlot) -> Merged {
+        let mut items = items.concat();
+        items.sort_unstable_by_key(|item| {
+            (u128::from(item.hash) << 64) | u128::from(item.place.bits())
+        });
+        let mut merged = Merged { run: Vec::with_capacity(items.len()), keys: Vec::new() };
+        let mut stale = Stale { segments, bytes: vec![0; segments.list.len()] };
+        let mut keys = Vec::new();
+        for equal in items.chunk_by(|a, b| a.hash == b.hash) {
+            match equal {
+                [item] => self.take(item, segments, &mut merged),
+                _ => self.merge_equal(equal, &mut keys, &mut stale, &mut merged),
+            }
+        }
+        stale.count();
+        merged
+    }
+
+    /// Of one hash, in the order of the log. Its keys, nearly always one, are noted meanwhile.
+    fn merge_equal<'s>(
+        &self,
+        items: &[Item],
+        keys: &mut Vec<&'s [u8]>,
+        stale: &mut Stale<'s>,
+        merged: &mut Merged,
+    ) {
+        let segments = stale.segments;
+        keys.clear();
+        for item in items.iter().rev() {
+            let Some(entry) = segments.entry(item) else { continue };
+            if !keys.contains(&entry.key) {
+                keys.push(entry.key);
+                self.take(item, segments, merged);
+            } else if item.entry & TOMBSTONE == 0 {
+                stale.add(item, &entry);
+            }
+        }
+    }
+
+    /// The newest record of its key.
+    #[inline]
+    fn take(&self, item: &Item, segments: &BySlot, merged: &mut Merged) {
+        if item.entry & TOMBSTONE != 0 {
+            return;
+        }
+        let is_verified = item.entry & VERIFIED != 0;
+        let location = if is_verified { item.place.verified() } else { item.place };
+        merged.run.push((item.hash, location));
+        if self.with_keys
+            && let Some(entry) = segments.entry(item)
+        {
+            merged.keys.push(entry.key.into());
+        }
+    }
+}
+
+/// What is left of a partition.
+struct Merged {
+    run: Vec<(u64, Location)>,
+    keys: Vec<Box<[u8]>>,
+}
+
+/// Segments with what was read of them.
+#[derive(Default)]
+struct BySlot {
+    /// Where each is in the list, by slots.
+    places: Vec<Option<usize>>,
+    list: Vec<(Arc<Segment>, Entries)>,
+}
+
+impl BySlot {
+    fn add(&mut self, slot: SegmentSlot, segment: Arc<Segment>, entries: Entries) {
+        if self.places.len() <= slot.index() {
+            self.places.resize(slot.index() + 1, None);
+        }
+        self.places[slot.index()] = Some(self.list.len());
+        self.list.push((segment, entries));
+    }
+
+    fn place(&self, item: &Item) -> Option<usize> {
+        *self.places.get(item.place.slot().index())?
+    }
+
+    fn entry(&self, item: &Item) -> Option<Entry<'_>> {
+        let (_, entries) = &self.list[self.place(item)?];
+        let (entry, _) = hint::entry(entries.bytes.get(), (item.entry & ENTRY) as usize)?;
+        Some(entry)
+    }
+}
+
+/// Bytes of records that others supersede, by segments.
+struct Stale<'a> {
+    segments: &'a BySlot,
+    bytes: Vec<u64>,
+}
+
+impl Stale<'_> {
+    fn add(&mut self, item: &Item, entry: &Entry<'_>) {
+        let Some(place) = self.segments.place(item) else { return };
+        let len = entry.sizes.len_at(item.place.offset());
+        if item.entry & EXPIRES != 0 {
+            self.segments.list[place].0.usage().add_stale(entry.expires_at, len);
+        } else {
+            self.bytes[place] += len;
+        }
+    }
+
+    fn count(self) {
+        for ((segment, _), bytes) in self.segments.list.iter().zip(self.bytes) {
+            segment.usage().add_dead(bytes);
+        }
+    }
+}
+
+/// Does the same in so many threads at once, one of them this.
+fn in_threads<T: Send>(threads: usize, act: impl Fn() -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(&act)).collect();
+        let mut done = vec![act()];
+        // A panic goes on here.
+        let resume = |panic| std::panic::resume_unwind(panic);
+        done.extend(others.into_iter().map(|other| other.join().unwrap_or_else(resume)));
+        done
+    })
+}
