@@ -39,12 +39,6 @@ impl Companions {
     pub(crate) fn want_hint(&self, entry: SealedEntry) {
         self.unhinted.lock().push(entry);
     }
-
-    /// Whether a segment waits for its hint.
-    #[cfg(test)]
-    pub(crate) fn wants_hints(&self) -> bool {
-        !self.unhinted.lock().is_empty()
-    }
 }
 
 impl Log {

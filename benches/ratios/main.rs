@@ -1,5 +1,5 @@
 //! The figures that the store promises, each against something everybody has, in one run:
-//! `cargo bench --bench ratios [-- get] [-- put] [-- writes] [-- size] [-- access] [-- memory] [-- growth]`,
+//! `cargo bench --bench ratios [-- get] [-- put] [-- writes] [-- openings] [-- size] [-- access] [-- memory] [-- growth]`,
 //! and with `--features serde,tokio` `[-- layers]`. Prints markdown.
 //!
 //! Machines are noisy, so no time here is compared with one of another moment: A and B take turns in
@@ -12,6 +12,7 @@
 mod common;
 #[cfg(all(feature = "serde", feature = "tokio"))]
 mod layers;
+mod openings;
 mod writes;
 
 use std::collections::HashMap;
@@ -46,6 +47,7 @@ struct Plan {
     memory: &'static [(usize, usize)],
     /// Keys put one by one, each timed.
     growth: u64,
+    openings: openings::Plan,
 }
 
 const MEASURE: Plan = Plan {
@@ -64,6 +66,7 @@ const MEASURE: Plan = Plan {
         (1_000_000, 1024),
     ],
     growth: 10_000_000,
+    openings: openings::Plan { keys: [50_000, 5_000_000], tail: 64 << 20, rounds: 5 },
 };
 
 const SMOKE: Plan = Plan {
@@ -75,6 +78,7 @@ const SMOKE: Plan = Plan {
     cold_rounds: 2,
     memory: &[(1000, KEY_LEN)],
     growth: 1000,
+    openings: openings::Plan { keys: [500, 2000], tail: 64 << 10, rounds: 1 },
 };
 
 fn main() {
@@ -83,6 +87,12 @@ fn main() {
         && child == "--memory-child"
     {
         memory_child(phase, keys.parse().unwrap(), key_len.parse().unwrap(), Path::new(dir));
+        return;
+    }
+    if let [child, dir, keys, tail] = &args[..]
+        && child == "--openings-child"
+    {
+        openings::child(Path::new(dir), keys.parse().unwrap(), tail.parse().unwrap());
         return;
     }
     let plan = if common::is_measuring() { MEASURE } else { SMOKE };
@@ -100,6 +110,9 @@ fn main() {
     #[cfg(all(feature = "serde", feature = "tokio"))]
     if wanted("layers") {
         layers::compare(plan.records, plan.rounds);
+    }
+    if wanted("openings") {
+        openings::compare(&plan.openings);
     }
     if wanted("size") {
         compare_sizes(&plan);
@@ -158,7 +171,7 @@ impl Rounds {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
