@@ -421,6 +421,20 @@ impl Index {
         }
     }
 
+    /// As [`Index::replay`], of several records in their order: what each needs of memory is on its way before the first is
+    /// dealt with.
+    pub(crate) fn replay_all(&self, segment: &Segment, records: &[(Frame<'_>, Location)]) {
+        let hashes = records.iter().map(|(frame, _)| self.hash(frame.key()));
+        let hashes: Vec<_> = hashes.inspect(|hash| self.keydir.prefetch(*hash)).collect();
+        let slots = self.segments.now();
+        for location in hashes.iter().filter_map(|hash| self.keydir.first(*hash)) {
+            if let Some(region) = slots.mapping(location.slot()) {
+                region.prefetch(location.offset() as usize);
+            }
+        }
+        records.iter().for_each(|(frame, location)| self.replay(segment, frame, *location));
+    }
+
     /// Takes over what sealed segments hold; nothing has been read before, and nobody reads yet.
     pub(crate) fn begin_with(&mut self, keydir: KeyDirectory, keys: &[Box<[u8]>]) {
         self.keydir = keydir;

@@ -64,10 +64,17 @@ pub(super) struct Loaded {
 #[derive(Clone, Copy)]
 struct Item {
     hash: u64,
-    /// Its location, not verified.
-    place: Location,
+    /// The bits of its location, not verified.
+    place: u64,
     /// Where its entry is, and the marks below.
     entry: u64,
+}
+
+impl Item {
+    #[inline]
+    fn location(&self) -> Option<Location> {
+        Location::from_bits(self.place)
+    }
 }
 
 const TOMBSTONE: u64 = 1 << 63;
@@ -96,24 +103,74 @@ impl Bytes {
     }
 }
 
-/// Items by their hashes.
+/// The first bits of a hash, so many that they number `1 << bits` parts.
+#[inline]
+fn first_bits(hash: u64, bits: u32) -> usize {
+    // A shift by all bits is none.
+    hash.checked_shr(u64::BITS - bits).unwrap_or(0) as usize
+}
+
+/// Items by the first bits of their hashes.
 struct Partitions {
-    shift: u32,
+    bits: u32,
     items: Vec<Vec<Item>>,
 }
 
 impl Partitions {
-    /// `count` is a power of two.
-    fn new(count: usize) -> Self {
-        let shift = u64::BITS - count.trailing_zeros();
-        Partitions { shift, items: vec![Vec::new(); count] }
+    /// For about so many items.
+    fn new(bits: u32, items: u64) -> Self {
+        let each = (items >> bits) as usize;
+        // Hashes are even enough that few have to grow.
+        let items = (0..1 << bits).map(|_| Vec::with_capacity(each + each / 8)).collect();
+        Partitions { bits, items }
     }
 
     #[inline]
     fn push(&mut self, item: Item) {
-        // A shift by all bits is none.
-        let partition = item.hash.checked_shr(self.shift).unwrap_or(0) as usize;
-        self.items[partition].push(item);
+        self.items[first_bits(item.hash, self.bits)].push(item);
+    }
+}
+
+/// Sorts the items of a partition, and keeps its memory for the next.
+#[derive(Default)]
+struct Sorter {
+    items: Vec<Item>,
+    /// Where the items of the next bits begin.
+    starts: Vec<u32>,
+}
+
+impl Sorter {
+    /// All items of a partition of so many bits, by hash and place. First to where their next bits say, which leaves little to
+    /// be sorted.
+    fn sort(&mut self, bits: u32, parts: &[Vec<Item>]) -> &[Item] {
+        let count: usize = parts.iter().map(Vec::len).sum();
+        let bucket_bits = count.max(1).ilog2();
+        let bucket =
+            |item: &Item| first_bits(item.hash.checked_shl(bits).unwrap_or(0), bucket_bits);
+        self.starts.clear();
+        self.starts.resize((1 << bucket_bits) + 1, 0);
+        parts.iter().flatten().for_each(|item| self.starts[bucket(item) + 1] += 1);
+        for n in 1..self.starts.len() {
+            self.starts[n] += self.starts[n - 1];
+        }
+        let nothing = Item { hash: 0, place: 0, entry: 0 };
+        self.items.clear();
+        self.items.resize(count, nothing);
+        for item in parts.iter().flatten() {
+            let start = &mut self.starts[bucket(item)];
+            self.items[*start as usize] = *item;
+            *start += 1;
+        }
+        // Each start is where the next one was.
+        let mut start = 0;
+        for &end in &self.starts {
+            if end - start > 1 {
+                let bucket = &mut self.items[start as usize..end as usize];
+                bucket.sort_unstable_by_key(|item| (item.hash, item.place));
+            }
+            start = end.max(start);
+        }
+        &self.items
     }
 }
 
@@ -123,13 +180,13 @@ impl Loader<'_> {
         let records: u64 = sources.iter().map(|source| source.entry.records).sum();
         let threads = thread::available_parallelism().map_or(1, usize::from) as u64;
         let threads = threads.min(records / RECORDS_OF_A_THREAD).max(1) as usize;
-        let partitions = (records / PARTITION).clamp(1, MAX_PARTITIONS).next_power_of_two();
+        let bits = (records / PARTITION).clamp(1, MAX_PARTITIONS).ilog2();
 
         let count = sources.len();
         let sources: Vec<_> = sources.into_iter().map(|source| Mutex::new(Some(source))).collect();
         let next = AtomicUsize::new(0);
         let read = in_threads(threads, || {
-            let mut items = Partitions::new(partitions as usize);
+            let mut items = Partitions::new(bits, records / threads as u64);
             let mut entries = Vec::new();
             while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let source = source.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -144,7 +201,7 @@ impl Loader<'_> {
             }
             (items.items, entries)
         });
-        let mut items: Vec<Vec<Vec<Item>>> = vec![Vec::new(); partitions as usize];
+        let mut items: Vec<Vec<Vec<Item>>> = vec![Vec::new(); 1 << bits];
         let mut segments = Vec::with_capacity(count);
         for (of_thread, entries) in read {
             items.iter_mut().zip(of_thread).for_each(|(all, of_thread)| all.push(of_thread));
@@ -159,12 +216,13 @@ impl Loader<'_> {
         let items: Vec<_> = items.into_iter().map(|items| Mutex::new(Some(items))).collect();
         let next = AtomicUsize::new(0);
         let merged = in_threads(threads, || {
-            let mut merged = Vec::new();
+            let (mut merged, mut sorter) = (Vec::new(), Sorter::default());
             loop {
                 let partition = next.fetch_add(1, Ordering::Relaxed);
                 let Some(items) = items.get(partition) else { return merged };
                 let items = items.lock().unwrap_or_else(PoisonError::into_inner).take();
-                merged.push((partition, self.merge(items.unwrap_or_default(), &by_slot)));
+                let items = sorter.sort(bits, &items.unwrap_or_default());
+                merged.push((partition, self.merge(items, &by_slot)));
             }
         });
         let mut merged: Vec<_> = merged.into_iter().flatten().collect();
@@ -222,7 +280,7 @@ impl Loader<'_> {
             // A listed segment is no longer than a location can say, or its hint would not fit it.
             if let Some(place) = Location::new(slot, offset) {
                 let hash = self.hasher.hash(entry.key);
-                items.push(Item { hash, place, entry: placed.at as u64 | marks });
+                items.push(Item { hash, place: place.bits(), entry: placed.at as u64 | marks });
             }
         }
         segment.usage().add_records(records, bytes);
@@ -255,7 +313,7 @@ impl Loader<'_> {
                     segment.usage().add_expiring(frame.expires_at(), frame.len());
                 }
                 let hash = self.hasher.hash(frame.key());
-                let place = location.unverified();
+                let place = location.unverified().bits();
                 items.push(Item { hash, place, entry: bytes.len() as u64 | marks });
                 hint::push(&mut bytes, frame);
             })?;
@@ -266,11 +324,7 @@ impl Loader<'_> {
     }
 
     /// Of each key the newest.
-    fn merge(&self, items: Vec<Vec<Item>>, segments: &BySlot) -> Merged {
-        let mut items = items.concat();
-        items.sort_unstable_by_key(|item| {
-            (u128::from(item.hash) << 64) | u128::from(item.place.bits())
-        });
+    fn merge(&self, items: &[Item], segments: &BySlot) -> Merged {
         let mut merged = Merged { run: Vec::with_capacity(items.len()), keys: Vec::new() };
         let mut stale = Stale { segments, bytes: vec![0; segments.list.len()] };
         let mut keys = Vec::new();
@@ -311,9 +365,9 @@ impl Loader<'_> {
         if item.entry & TOMBSTONE != 0 {
             return;
         }
+        let Some(place) = item.location() else { return };
         let is_verified = item.entry & VERIFIED != 0;
-        let location = if is_verified { item.place.verified() } else { item.place };
-        merged.run.push((item.hash, location));
+        merged.run.push((item.hash, if is_verified { place.verified() } else { place }));
         if self.with_keys
             && let Some(entry) = segments.entry(item)
         {
@@ -346,7 +400,7 @@ impl BySlot {
     }
 
     fn place(&self, item: &Item) -> Option<usize> {
-        *self.places.get(item.place.slot().index())?
+        *self.places.get(item.location()?.slot().index())?
     }
 
     fn entry(&self, item: &Item) -> Option<Entry<'_>> {
@@ -364,8 +418,8 @@ struct Stale<'a> {
 
 impl Stale<'_> {
     fn add(&mut self, item: &Item, entry: &Entry<'_>) {
-        let Some(place) = self.segments.place(item) else { return };
-        let len = entry.sizes.len_at(item.place.offset());
+        let (Some(place), Some(at)) = (self.segments.place(item), item.location()) else { return };
+        let len = entry.sizes.len_at(at.offset());
         if item.entry & EXPIRES != 0 {
             self.segments.list[place].0.usage().add_stale(entry.expires_at, len);
         } else {

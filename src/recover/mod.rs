@@ -40,6 +40,9 @@ use load::{Loaded, Loader, Source};
 pub(crate) use sealed::{Walked, walk_sealed};
 pub(crate) use tail::{Tail, seal_copy};
 
+/// Enough that what they need of memory comes together, few enough that it stays in caches until then.
+const REPLAYED_AT_ONCE: usize = 64;
+
 pub(crate) struct Recovered {
     pub(crate) commits: Commits,
     pub(crate) index: Index,
@@ -371,9 +374,16 @@ impl Recovering<'_> {
 
     fn walk_into_index(&self, slot: SegmentSlot, segment: &Segment) -> Result<Walked> {
         let bytes = segment.read_all()?;
-        walk_sealed(slot, segment, &bytes, self.strict, |frame, location| {
-            self.index.replay(segment, frame, location);
-        })
+        let mut records = Vec::with_capacity(REPLAYED_AT_ONCE);
+        let walked = walk_sealed(slot, segment, &bytes, self.strict, |frame, location| {
+            records.push((*frame, location));
+            if records.len() == REPLAYED_AT_ONCE {
+                self.index.replay_all(segment, &records);
+                records.clear();
+            }
+        })?;
+        self.index.replay_all(segment, &records);
+        Ok(walked)
     }
 
     fn note(&mut self, walked: Walked) {
