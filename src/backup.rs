@@ -20,7 +20,6 @@ use crate::directory::{Directory, remove_stale};
 use crate::error::{Error, Result};
 use crate::fs::{self, Fs, Lock};
 use crate::keydir::KeyHasher;
-use crate::location::SegmentId;
 use crate::log::Log;
 use crate::manifest::{Manifest, SealedEntry};
 use crate::progress::{Progress, Teller};
@@ -202,7 +201,7 @@ impl<'a> Destination<'a> {
     fn refuse_diverged(&self, next: &Manifest) -> Result<()> {
         let Some(previous) = &self.previous else { return Ok(()) };
         let is_another = |entry: &SealedEntry| {
-            find(next, entry.id).is_some_and(|other| !is_same_file(entry, other))
+            next.entry(entry.id).is_some_and(|other| !is_same_file(entry, other))
         };
         let diverged = previous.next_file_id > next.next_file_id
             || previous.sealed.iter().any(is_another)
@@ -241,7 +240,7 @@ impl<'a> Destination<'a> {
         install()?;
 
         // Oldest first, as everywhere.
-        let gone = self.files.data.iter().filter(|id| find(next, **id).is_none());
+        let gone = self.files.data.iter().filter(|id| !next.lists(**id));
         for path in gone.map(|id| self.directory.data(*id)) {
             report.removed += usize::from(self.remove(&path));
         }
@@ -319,7 +318,7 @@ impl<'a> Destination<'a> {
 
     /// Whether an earlier backup has brought the file. One that cannot be looked at just then is not lost.
     fn has(&self, entry: &SealedEntry, path: &Path) -> Result<bool> {
-        let listed = self.previous.as_ref().and_then(|previous| find(previous, entry.id));
+        let listed = self.previous.as_ref().and_then(|previous| previous.entry(entry.id));
         if listed.is_none() {
             return Ok(false);
         }
@@ -342,11 +341,6 @@ impl<'a> Destination<'a> {
             }
         }
     }
-}
-
-fn find(manifest: &Manifest, id: SegmentId) -> Option<&SealedEntry> {
-    let at = manifest.sealed.binary_search_by_key(&id, |entry| entry.id).ok()?;
-    manifest.sealed.get(at)
 }
 
 /// Whether both mean the same bytes. How many of them are dead plays no part.

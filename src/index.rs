@@ -19,6 +19,7 @@ use crate::error::{Damage, Error, Result};
 use crate::fs::Region;
 use crate::keydir::{KeyDirectory, KeyHasher, Old};
 use crate::location::{Location, SegmentSlot};
+use crate::manifest::Manifest;
 use crate::options::{Options, Verify};
 use crate::ordered::OrderedKeys;
 use crate::past::Past;
@@ -564,8 +565,12 @@ impl Index {
     }
 
     /// The newest segment, if it is so small that it is better copied into the next one than left as
-    /// one of thousands, and sound.
-    pub(crate) fn small_newest(&self, segment_size: u64) -> Option<(SegmentSlot, Arc<Segment>)> {
+    /// one of thousands, sound, and the one that the manifest means.
+    pub(crate) fn small_newest(
+        &self,
+        segment_size: u64,
+        manifest: &Manifest,
+    ) -> Option<(SegmentSlot, Arc<Segment>)> {
         let (slot, segment) = self.segments.list().pop()?;
         let limit = TAKE_UP_BELOW.min(segment_size / 2);
         if segment.len() >= limit {
@@ -579,7 +584,9 @@ impl Index {
                 }
             })
         });
-        sound.is_ok().then_some((slot, segment))
+        let meant = manifest.entry(segment.id())?;
+        let is_meant = sound.ok()?.check(meant.records, meant.checksum).is_ok();
+        is_meant.then_some((slot, segment))
     }
 
     /// Whether there are segments that may hold older records of a segment's keys.

@@ -126,9 +126,15 @@ impl Manifest {
         + SegmentSlot::MAX as u64 * (size_of::<EntryBytes>() + size_of::<U64>()) as u64
         + CRC_LEN as u64;
 
+    /// What it says of a sealed segment.
+    pub(crate) fn entry(&self, id: SegmentId) -> Option<&SealedEntry> {
+        let at = self.sealed.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        self.sealed.get(at)
+    }
+
     /// Whether this is a sealed segment.
     pub(crate) fn lists(&self, id: SegmentId) -> bool {
-        self.sealed.binary_search_by_key(&id, |entry| entry.id).is_ok()
+        self.entry(id).is_some()
     }
 
     /// Whether a data file of this id belongs to the unsealed log: the manifest says so, or it has not handed

@@ -320,3 +320,200 @@ impl CoveredBytes {
 fn field(field: &'static str, expected: u64, found: u64) -> Result<(), Damage> {
     if expected == found { Ok(()) } else { Err(Damage::Field { field, expected, found }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::location::SegmentSlot;
+    use crate::position::History;
+
+    fn at(segment: usize, offset: u64) -> Location {
+        Location::new(SegmentSlot::from_index(segment).unwrap(), offset).unwrap()
+    }
+
+    fn covered(id: u64, buckets: &[(u64, u64)]) -> Covered {
+        let expiring = Buckets::of_parts(21, buckets.to_vec()).unwrap();
+        let figures = Figures { bytes: 99, records: 3, dead_bytes: 33, timestamp: 5, expiring };
+        Covered { id: SegmentId::new(id), len: 100, checksum: 7, figures }
+    }
+
+    /// A checkpoint of two shards, its head and its entries.
+    fn checkpoint() -> (Head, Vec<u8>) {
+        let shards = [vec![(1, at(0, 0)), (2, at(1, 80))], vec![(u64::MAX, at(1, 9))]];
+        let (mut entries, mut list) = (Vec::new(), Vec::new());
+        for shard in shards {
+            let start = entries.len();
+            shard.iter().for_each(|(hash, location)| push(&mut entries, *hash, *location));
+            let crc = crc32fast::hash(&entries[start..]);
+            list.push(Shard { entries: shard.len() as u32, crc });
+        }
+        let segments = vec![covered(3, &[]), covered(9, &[(4, 50), (6, 1)])];
+        (Head { seed: [7; 16], nonce: 42, segments, shards: list }, entries)
+    }
+
+    fn manifest(sealed: &[(u64, u64, u32)]) -> Manifest {
+        let entry = |&(id, len, checksum): &(u64, u64, u32)| SealedEntry {
+            id: SegmentId::new(id),
+            len,
+            records: 3,
+            dead_bytes: 0,
+            checksum,
+        };
+        Manifest {
+            seed: [7; 16],
+            nonce: 1,
+            next_file_id: SegmentId::new(100),
+            history: History::new(1),
+            sealed: sealed.iter().map(entry).collect(),
+            tail: Vec::new(),
+        }
+    }
+
+    /// docs/format.md.
+    #[test]
+    fn its_bytes_are_the_frozen_ones() {
+        let (head, entries) = checkpoint();
+        let number = |n: u64| n.to_be_bytes().to_vec();
+        let small = |n: u32| n.to_be_bytes().to_vec();
+        let [first, second] = &head.shards[..] else { panic!() };
+        let mut expected = [
+            b"zcaskdir".to_vec(),
+            small(1),
+            number(8 + 4 + 8 + 16 + 8 + 4 + 4 + 2 * 60 + 2 * 16 + 2 * 8 + 4),
+            vec![7; 16],
+            number(42),
+            small(2),
+            small(2),
+            [number(3), number(100), small(7), number(99), number(3), number(33), number(5)]
+                .concat(),
+            [small(21), small(0)].concat(),
+            [number(9), number(100), small(7), number(99), number(3), number(33), number(5)]
+                .concat(),
+            [small(21), small(2), number(4), number(50), number(6), number(1)].concat(),
+            [small(2), small(first.crc), small(1), small(second.crc)].concat(),
+        ]
+        .concat();
+        expected.extend(crc32fast::hash(&expected).to_be_bytes());
+        assert_eq!(head.encode(), expected);
+        let slot = |segment: u64, offset: u64| number(segment << 40 | offset);
+        let expected =
+            [number(1), slot(1, 0), number(2), slot(2, 80), number(u64::MAX), slot(2, 9)].concat();
+        assert_eq!(entries, expected);
+    }
+
+    #[test]
+    fn it_reads_as_it_was_written() {
+        let (head, entries) = checkpoint();
+        let bytes = head.encode();
+        assert_eq!(head.len(), bytes.len() as u64);
+        let len = (bytes.len() + entries.len()) as u64;
+        assert_eq!(Head::read_len(&bytes[..Head::FIXED_LEN as usize], len, 3), Ok(head.len()));
+        assert_eq!(Head::decode(&bytes, len), Ok(head.clone()));
+        let shown = |shard, range: std::ops::Range<usize>| {
+            let found = head.decode_shard(shard, &entries[range]).unwrap().into_iter();
+            found.map(|(hash, at)| (hash, at.bits())).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(0, 0..32), [(1, at(0, 0).bits()), (2, at(1, 80).bits())]);
+        assert_eq!(shown(1, 32..48), [(u64::MAX, at(1, 9).bits())]);
+    }
+
+    #[test]
+    fn what_it_claims_is_bounded_before_anybody_makes_room_for_it() {
+        let (head, _) = checkpoint();
+        let bytes = head.encode();
+        let len = |bytes: &[u8], most| Head::read_len(bytes, 1 << 50, most);
+        assert_eq!(len(&bytes, 1), Ok(head.len()));
+        assert!(len(&bytes, 0).is_err(), "two shards of no entries");
+        let mut claims = bytes.clone();
+        claims[12..20].copy_from_slice(&(1u64 << 40).to_be_bytes());
+        assert!(len(&claims, 1).is_err());
+    }
+
+    #[test]
+    fn any_byte_changed_or_missing_is_refused() {
+        let (head, entries) = checkpoint();
+        let bytes = head.encode();
+        let len = (bytes.len() + entries.len()) as u64;
+        for byte in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[byte] ^= 0x10;
+            assert!(Head::decode(&changed, len).is_err(), "{byte}");
+            assert!(Head::decode(&bytes[..byte], len).is_err(), "{byte}");
+        }
+        assert!(Head::decode(&bytes, len - 1).is_err() && Head::decode(&bytes, len + 1).is_err());
+        for byte in 0..32 {
+            let mut changed = entries[..32].to_vec();
+            changed[byte] ^= 0x10;
+            assert!(head.decode_shard(0, &changed).is_err(), "{byte}");
+        }
+        assert!(head.decode_shard(1, &entries[..16]).is_err(), "another shard's");
+    }
+
+    #[test]
+    fn entries_of_other_shards_or_outside_of_the_segments_are_refused_though_the_crc_is_right() {
+        let (mut head, _) = checkpoint();
+        for (hash, bits) in [
+            (u64::MAX, at(0, 0).bits()),
+            (1, at(2, 0).bits()),
+            (1, at(0, 81).bits()),
+            (1, at(0, 0).verified().bits()),
+            (1, 5),
+            (1, 0),
+        ] {
+            let bytes = [hash.to_be_bytes(), u64::to_be_bytes(bits)].concat();
+            head.shards[0] = Shard { entries: 1, crc: crc32fast::hash(&bytes) };
+            assert!(head.decode_shard(0, &bytes).is_err(), "{hash} {bits:x}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_begins_with_its_segments_and_no_other_is_its_own() {
+        let (head, _) = checkpoint();
+        let (a, b) = ((3, 100, 7), (9, 100, 7));
+        assert!(head.is_beginning_of(&manifest(&[a, b])));
+        assert!(head.is_beginning_of(&manifest(&[a, b, (10, 1, 1), (20, 1, 1)])));
+        for other in [
+            &[][..],
+            &[a],
+            &[b],
+            &[a, (10, 100, 7)],
+            &[a, (9, 101, 7)],
+            &[a, (9, 100, 8)],
+            &[(1, 1, 1), a, b],
+            &[a, (5, 1, 1), b],
+        ] {
+            assert!(!head.is_beginning_of(&manifest(other)), "{other:?}");
+        }
+        let foreign = Manifest { seed: [8; 16], ..manifest(&[a, b]) };
+        assert!(!head.is_beginning_of(&foreign));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Also where the CRC is right.
+        #[test]
+        fn whatever_a_head_is_it_is_refused_or_reads_as_what_it_writes(
+            at in any::<prop::sample::Index>(),
+            with in prop::collection::vec(any::<u8>(), 0..12),
+            cut in 0usize..12,
+            len in any::<u16>(),
+        ) {
+            let (head, entries) = checkpoint();
+            let mut bytes = head.encode();
+            bytes.truncate(bytes.len() - CRC_LEN);
+            let at = at.index(bytes.len());
+            let end = bytes.len().min(at + cut);
+            bytes.splice(at..end, with);
+            bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+            for len in [u64::from(len), (bytes.len() + entries.len()) as u64] {
+                if let Ok(read) = Head::decode(&bytes, len) {
+                    prop_assert_eq!(&read.encode(), &bytes);
+                    let _ = read.decode_shard(0, &entries);
+                }
+            }
+        }
+    }
+}

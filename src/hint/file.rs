@@ -33,11 +33,14 @@ pub(crate) fn write(
     let temporary = Directory::temporary(&path);
     remove_stale(fs, &temporary)?;
     let file = fs.create(&temporary).map_err(Error::io("create", &temporary))?;
-    let written = write_to(&*file, &temporary, segment, entry);
-    if matches!(written, Ok(true)) {
-        let renamed = fs.rename(&temporary, &path);
-        renamed.map_err(Error::io("rename a hint to", &path))?;
-    } else {
+    let written = write_to(&*file, &temporary, segment, entry).and_then(|is_fit| {
+        if is_fit {
+            let renamed = fs.rename(&temporary, &path);
+            renamed.map_err(Error::io("rename a hint to", &path))?;
+        }
+        Ok(is_fit)
+    });
+    if !matches!(written, Ok(true)) {
         // What stays is removed by the next opening.
         let _ = fs.remove(&temporary);
     }

@@ -184,3 +184,140 @@ impl Head {
 fn field(field: &'static str, expected: u64, found: u64) -> Result<(), Damage> {
     if expected == found { Ok(()) } else { Err(Damage::Field { field, expected, found }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::location::SegmentId;
+    use crate::model::machine::encode;
+    use crate::record::{Alignment, Record};
+
+    /// The hint of a segment of these records, and what the manifest says of it.
+    fn hint(records: &[Record<'_>]) -> (Vec<u8>, SealedEntry) {
+        let segment = encode(records);
+        let (mut offset, mut entries, mut timestamp) = (0, Vec::new(), 0);
+        while offset < segment.len() {
+            let frame = Frame::read(&segment[offset..], offset as u64).unwrap();
+            push(&mut entries, &frame);
+            timestamp = frame.timestamp();
+            offset += frame.len() as usize;
+        }
+        let entry = SealedEntry {
+            id: SegmentId::new(0x0102),
+            len: segment.len() as u64,
+            records: records.len() as u64,
+            dead_bytes: 0,
+            checksum: 0x0A0B_0C0D,
+        };
+        let mut bytes = [head(&entry).as_bytes(), &entries[..]].concat();
+        bytes.extend_from_slice(&timestamp.to_be_bytes());
+        mend(&mut bytes);
+        (bytes, entry)
+    }
+
+    /// Puts the right CRC behind bytes that have none.
+    fn mend(bytes: &mut Vec<u8>) {
+        let crc = crc32fast::hash(bytes);
+        bytes.extend_from_slice(&crc.to_be_bytes());
+    }
+
+    fn records() -> Vec<Record<'static>> {
+        vec![
+            Record::plain(1, b"key", b"value"),
+            Record { expires_at: Some(0x0102_0304), ..Record::plain(2, b"k", b"v") },
+            Record::tombstone(3, b"key"),
+            Record { marked_value: true, ..Record::plain(4, b"", b"") },
+            Record { align: Alignment::new(64), ..Record::plain(5, b"aligned", b"value") },
+        ]
+    }
+
+    /// docs/format.md.
+    #[test]
+    fn its_bytes_are_the_frozen_ones() {
+        let (bytes, _) = hint(&records()[..3]);
+        let expected = [
+            &b"zcaskhnt"[..],
+            &[0, 0, 0, 1],
+            &[0, 0, 0, 0, 0, 0, 1, 2],
+            &[0, 0, 0, 0, 0, 0, 0, 28 + 30 + 23],
+            &[0, 0, 0, 0, 0, 0, 0, 3],
+            &[0x0A, 0x0B, 0x0C, 0x0D],
+            &[0, 0, 0, 3, 0, 0, 0, 5],
+            b"key",
+            &[8, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4],
+            b"k",
+            &[0, 0, 0, 3, 0, 0, 0, 0],
+            b"key",
+            &[0, 0, 0, 0, 0, 0, 0, 3],
+            &[0x0C, 0x7C, 0xA0, 0xAD],
+        ];
+        assert_eq!(bytes, expected.concat());
+    }
+
+    #[test]
+    fn it_says_where_each_record_is_and_what_it_does() {
+        let records = records();
+        let (bytes, entry) = hint(&records);
+        let body = Body::read(&bytes, &entry).unwrap();
+        assert_eq!(body.timestamp, 5);
+        let segment = encode(&records);
+        let mut count = 0;
+        for (placed, record) in entries(body.bytes()).zip(&records) {
+            let offset = placed.offset;
+            let frame = Frame::read(&segment[offset as usize..], offset).unwrap();
+            assert_eq!((placed.len, placed.entry.key), (frame.len(), record.key));
+            assert_eq!(placed.entry.expires_at, record.expires_at);
+            assert_eq!(placed.entry.sizes.is_tombstone(), record.is_tombstone());
+            let (again, _) = super::entry(body.bytes(), placed.at).unwrap();
+            assert_eq!(again, placed.entry);
+            count += 1;
+        }
+        assert_eq!(count, records.len());
+    }
+
+    #[test]
+    fn one_of_another_segment_or_with_any_byte_changed_or_missing_is_refused() {
+        let (bytes, entry) = hint(&records());
+        let id = SegmentId::new(0x0103);
+        for other in [
+            SealedEntry { id, ..entry },
+            SealedEntry { len: entry.len + 1, ..entry },
+            SealedEntry { records: entry.records + 1, ..entry },
+            SealedEntry { checksum: 1, ..entry },
+        ] {
+            assert!(Body::read(&bytes, &other).is_err(), "{other:?}");
+        }
+        for byte in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[byte] ^= 0x10;
+            assert!(Body::read(&changed, &entry).is_err(), "{byte}");
+            assert!(Body::read(&bytes[..byte], &entry).is_err(), "{byte}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Also where the CRC is right.
+        #[test]
+        fn whatever_the_entries_are_they_account_for_the_segment_or_are_refused(
+            at in any::<prop::sample::Index>(),
+            with in prop::collection::vec(any::<u8>(), 0..12),
+            cut in 0usize..12,
+        ) {
+            let (mut bytes, entry) = hint(&records());
+            bytes.truncate(bytes.len() - 4);
+            let at = at.index(bytes.len());
+            let end = bytes.len().min(at + cut);
+            bytes.splice(at..end, with);
+            mend(&mut bytes);
+            if let Ok(body) = Body::read(&bytes, &entry) {
+                let all: Vec<_> = entries(body.bytes()).collect();
+                let end = all.last().map_or(0, |placed| placed.offset + placed.len);
+                prop_assert_eq!((all.len() as u64, end), (entry.records, entry.len));
+            }
+        }
+    }
+}

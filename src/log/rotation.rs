@@ -143,7 +143,10 @@ impl Log {
         let id = self.commits.next_file_id();
         let next = id.checked_add(1).ok_or_else(|| self.too_many_segments())?;
         let path = self.directory.data(id);
-        let old = if may_take_up { self.index.small_newest(self.segment_size) } else { None };
+        let old = match may_take_up {
+            true => self.index.small_newest(self.segment_size, &self.commits.current()),
+            false => None,
+        };
         let old_len = old.as_ref().map_or(0, |(_, old)| old.len());
         // Copies lie at other offsets, where up to 127 bytes of padding each may be more.
         let capacity = self.segment_size.max(len + 8 * old_len + 4096);

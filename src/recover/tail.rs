@@ -114,7 +114,7 @@ impl Recovering<'_> {
         })?;
 
         let small = match tail.len() {
-            0..TAKE_UP_BELOW => self.index.small_newest(self.segment_size),
+            0..TAKE_UP_BELOW => self.index.small_newest(self.segment_size, &commits.current()),
             _ => None,
         };
         let copy = self.copy_log(tail, small.as_ref(), copy_id)?;

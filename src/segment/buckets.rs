@@ -71,7 +71,10 @@ impl Buckets {
     pub(crate) fn of_parts(width: u32, parts: Vec<(u64, u64)>) -> Option<Self> {
         let (count, most) = (parts.len(), u64::MAX.checked_shr(width)?);
         let is_right = |(bucket, bytes): &(u64, u64)| *bucket <= most && *bytes > 0;
-        let are_right = width >= FIRST_WIDTH && count <= Self::MOST && parts.iter().all(is_right);
+        let are_right = width >= FIRST_WIDTH
+            && count <= Self::MOST
+            && parts.iter().all(is_right)
+            && parts.is_sorted_by_key(|(bucket, _)| *bucket);
         let bytes = BTreeMap::from_iter(parts);
         (are_right && bytes.len() == count).then_some(Buckets { bytes, width })
     }

@@ -17,6 +17,7 @@ mod hazards;
 mod layers;
 mod looks;
 mod model;
+mod openings;
 mod ranges;
 mod read_only;
 mod reader;
