@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use crate::keydir::{KeyDirectory, Old};
+use crate::keydir::{KeyDirectory, Old, Shards};
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::segment::{Segment, Table};
 
@@ -52,6 +52,32 @@ fn beside<const READS: usize>(
             thread::spawn(move || judge(std::array::from_fn(|_| find(&keydir, hash))))
         };
         write(&keydir);
+        reader.join().unwrap();
+    });
+}
+
+/// A page that waits, with an entry.
+struct Waiting;
+
+impl Shards for Waiting {
+    fn lens(&self) -> &[u32] {
+        &[1]
+    }
+
+    fn load(&mut self, _shard: usize) -> Vec<(u64, Location)> {
+        vec![(A, at(1))]
+    }
+}
+
+#[test]
+fn a_page_that_waits_is_there_for_whoever_asks_first() {
+    check(|| {
+        let keydir = Arc::new(KeyDirectory::of_shards(Box::new(Waiting)));
+        let reader = {
+            let keydir = Arc::clone(&keydir);
+            thread::spawn(move || assert!(matches!(find(&keydir, A), Some(1 | 2))))
+        };
+        assert!(keydir.change(A, Old::At(at(1)), Some(at(2))));
         reader.join().unwrap();
     });
 }
