@@ -14,6 +14,7 @@ mod clock;
 mod commit;
 mod compact;
 mod conditional;
+mod counters;
 mod directory;
 mod durable;
 mod error;
@@ -70,7 +71,7 @@ pub use asynchronous::AsyncStore;
 pub use asynchronous::AsyncTyped;
 pub use backup::BackupReport;
 pub use batch::Batch;
-pub use compact::CompactionReport;
+pub use compact::{CompactionReport, LastCompaction};
 pub use conditional::Swap;
 #[cfg(feature = "serde")]
 pub use error::Part;
@@ -89,7 +90,7 @@ pub use recover::{Cut, DamagedRecord, RecoveryReport};
 pub use removal::Drain;
 pub use repair::{LostRecord, RepairReport, repair};
 pub use snapshot::Snapshot;
-pub use stats::Stats;
+pub use stats::{Latencies, SegmentStats, Stats, SyncStats};
 pub use store::Store;
 #[cfg(feature = "json")]
 pub use typed::Json;

@@ -42,6 +42,7 @@ pub struct Options {
     pub(crate) dir_mode: u32,
     pub(crate) read_only: bool,
     pub(crate) ordered: bool,
+    pub(crate) count_reads: bool,
 }
 
 impl Default for Options {
@@ -60,6 +61,7 @@ impl Default for Options {
             dir_mode: OWNER_OF_DIR,
             read_only: false,
             ordered: false,
+            count_reads: false,
         }
     }
 }
@@ -136,6 +138,13 @@ impl Options {
     /// not there, and a delete, look it up in a tree. Reads by key are as fast as without. Nothing on disk depends on it.
     pub fn ordered(mut self, ordered: bool) -> Self {
         self.ordered = ordered;
+        self
+    }
+
+    /// Whether gets are counted, and those that find nothing: [`crate::Stats::gets`] and `misses`. Default: no. It costs each get of a
+    /// [`crate::Reader`] about a nanosecond, and [`crate::Store::get`] some (`cargo bench --bench ratios -- count`).
+    pub fn count_reads(mut self, count_reads: bool) -> Self {
+        self.count_reads = count_reads;
         self
     }
 

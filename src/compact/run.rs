@@ -219,7 +219,7 @@ impl Copying<'_> {
         let poison = self.log.commits.poison();
         let path = self.log.directory.data(output.id());
         let temporary = Arc::clone(output.path());
-        let finished = output.finish().and_then(|()| poison.attempt_alone(|| output.sync()));
+        let finished = output.finish().and_then(|()| poison.sync_alone(|| output.sync()));
         let renamed = finished.and_then(|()| {
             let renamed = self.log.fs.rename(&temporary, &path);
             renamed.map_err(Error::io("rename a compacted segment to", &*path))
@@ -285,6 +285,7 @@ impl Copying<'_> {
         for (entry, _) in &self.finished {
             report.records_after += entry.records;
             report.bytes_after += entry.len;
+            report.bytes_written += entry.len;
         }
         report.segments_removed = inputs.len();
         report.segments_written = self.finished.len();

@@ -119,6 +119,20 @@ impl View {
         View::Mapped { region, access }
     }
 
+    pub(crate) fn is_mapped(&self) -> bool {
+        matches!(self, View::Mapped { .. })
+    }
+
+    /// Whether its file is read piece by piece.
+    pub(crate) fn is_unmapped(&self) -> bool {
+        matches!(self, View::Unmapped(_))
+    }
+
+    /// Whether it is memory of our own.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self, View::Held(_))
+    }
+
     pub(crate) fn path(&self) -> &Arc<Path> {
         match self {
             View::Mapped { region, .. } | View::Held(region) => region.path(),

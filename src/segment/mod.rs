@@ -39,12 +39,38 @@ pub(crate) struct Segment {
     usage: Arc<Usage>,
 }
 
+/// Records, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amount {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Amount {
+    /// One record of `len` bytes.
+    fn record(len: u64) -> Self {
+        Amount { records: 1, bytes: len }
+    }
+
+    pub(crate) fn add(&mut self, other: Amount) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+    }
+
+    /// No more than there is.
+    fn take(&mut self, other: Amount) {
+        self.records = self.records.saturating_sub(other.records);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+    }
+}
+
 /// How much of a segment is of use. Outlives the change from active to sealed.
 #[derive(Default)]
 pub(crate) struct Usage {
     bytes: AtomicU64,
     records: AtomicU64,
     dead_bytes: AtomicU64,
+    dead_records: AtomicU64,
     /// Of records that count, if they expire. Touched for no others.
     expiring: Mutex<Buckets>,
 }
@@ -59,12 +85,13 @@ impl Usage {
     /// Bytes that hold no record.
     pub(crate) fn add_unreadable(&self, len: u64) {
         self.bytes.fetch_add(len, Ordering::Relaxed);
-        self.add_dead(len);
+        self.dead_bytes.fetch_add(len, Ordering::Relaxed);
     }
 
-    /// There are `len` bytes that do not count, or do not any more.
+    /// There is a record of `len` bytes that does not count, or does not any more.
     pub(crate) fn add_dead(&self, len: u64) {
         self.dead_bytes.fetch_add(len, Ordering::Relaxed);
+        self.dead_records.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A record of `len` bytes counts until it expires, if it does.
@@ -95,10 +122,24 @@ impl Usage {
         self.dead_bytes.load(Ordering::Relaxed).min(self.bytes())
     }
 
-    /// Bytes that do not count at `now`: with those that have expired, but for the last of them, see
-    /// [`Buckets`].
+    /// Everything, bytes that hold no record included.
+    pub(crate) fn all(&self) -> Amount {
+        Amount { records: self.records(), bytes: self.bytes() }
+    }
+
+    /// What does not count at `now`: with what has expired, but for the last of it, see [`Buckets`].
+    pub(crate) fn dead(&self, now: u64) -> Amount {
+        let passed = self.expiring.lock().passed(now);
+        let stale = self.dead_records.load(Ordering::Relaxed);
+        Amount {
+            records: (stale + passed.records).min(self.records()),
+            bytes: (self.stale_bytes() + passed.bytes).min(self.bytes()),
+        }
+    }
+
+    /// The bytes of that.
     pub(crate) fn dead_bytes(&self, now: u64) -> u64 {
-        (self.stale_bytes() + self.expiring.lock().passed(now)).min(self.bytes())
+        self.dead(now).bytes
     }
 }
 
@@ -172,6 +213,11 @@ impl Segment {
 
     pub(crate) fn id(&self) -> SegmentId {
         self.id
+    }
+
+    /// Whether it is not sealed: it is being appended to, here or by the one whose log is followed.
+    pub(crate) fn is_active(&self) -> bool {
+        self.buffer.is_some() || self.view.is_held()
     }
 
     pub(crate) fn path(&self) -> &Arc<Path> {

@@ -26,6 +26,7 @@ mod repair;
 mod replica;
 mod rules;
 mod snapshots;
+mod stats;
 mod support;
 mod taken_back;
 mod verify;
