@@ -1,5 +1,5 @@
 //! The figures that the store promises, each against something everybody has, in one run:
-//! `cargo bench --bench ratios [-- get] [-- put] [-- writes] [-- size] [-- access] [-- memory] [-- growth]`,
+//! `cargo bench --bench ratios [-- get] [-- put] [-- writes] [-- size] [-- access] [-- memory] [-- growth] [-- count] [-- segments]`,
 //! and with `--features serde,tokio` `[-- layers]`. Prints markdown.
 //!
 //! Machines are noisy, so no time here is compared with one of another moment: A and B take turns in
@@ -10,8 +10,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod count;
 #[cfg(all(feature = "serde", feature = "tokio"))]
 mod layers;
+mod segments;
 mod writes;
 
 use std::collections::HashMap;
@@ -46,6 +48,8 @@ struct Plan {
     memory: &'static [(usize, usize)],
     /// Keys put one by one, each timed.
     growth: u64,
+    segments: &'static [usize],
+    rotations: usize,
 }
 
 const MEASURE: Plan = Plan {
@@ -64,6 +68,8 @@ const MEASURE: Plan = Plan {
         (1_000_000, 1024),
     ],
     growth: 10_000_000,
+    segments: &[10, 1_000, 10_000],
+    rotations: 100,
 };
 
 const SMOKE: Plan = Plan {
@@ -75,6 +81,8 @@ const SMOKE: Plan = Plan {
     cold_rounds: 2,
     memory: &[(1000, KEY_LEN)],
     growth: 1000,
+    segments: &[10],
+    rotations: 3,
 };
 
 fn main() {
@@ -112,6 +120,12 @@ fn main() {
     }
     if wanted("growth") {
         measure_growth(&plan);
+    }
+    if wanted("count") {
+        count::compare(plan.records, plan.rounds);
+    }
+    if wanted("segments") {
+        segments::measure(plan.segments, plan.rotations);
     }
 }
 

@@ -257,7 +257,7 @@ impl Copying<'_> {
             })
         });
         if committed.is_err() {
-            slots.iter().for_each(|&slot| segments.retire(slot));
+            segments.retire_all(slots.iter().copied());
         }
         committed.map(|()| slots)
     }
@@ -276,10 +276,10 @@ impl Copying<'_> {
         for &(hash, from) in &self.expired {
             log.index.change(hash, Some(&Existing::at(from)), None);
         }
-        for Input { slot, segment, .. } in inputs {
+        log.index.segments.retire_all(inputs.iter().map(|input| input.slot));
+        for Input { segment, .. } in inputs {
             report.records_after -= segment.usage().records();
             report.bytes_after -= segment.usage().bytes();
-            log.index.segments.retire(*slot);
             log.remove_file(segment.id());
         }
         for (entry, _) in &self.finished {

@@ -8,6 +8,7 @@
 //! - **K3**: a slot is used again only when nobody holds memory of the segment that was in it, nor a
 //!   [`Slots`] in which it is. So who holds either never meets another segment there.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -57,14 +58,13 @@ pub(crate) struct Table {
 /// Keeps the segments that leave while it is there.
 #[derive(Default)]
 pub(crate) struct Keeper {
-    left: Mutex<Vec<(SegmentSlot, Arc<Segment>)>>,
+    left: Mutex<HashMap<SegmentSlot, Arc<Segment>>>,
 }
 
 impl Keeper {
     /// The segment of a slot, if it has left.
     pub(crate) fn get(&self, slot: SegmentSlot) -> Option<Arc<Segment>> {
-        let left = self.left.lock();
-        left.iter().find(|(other, _)| *other == slot).map(|(_, segment)| Arc::clone(segment))
+        self.left.lock().get(&slot).cloned()
     }
 }
 
@@ -115,7 +115,9 @@ impl Table {
             slots.put(slot, Some(segment));
             given.push(slot);
         }
-        retired.retain(|leaving| !given.contains(&leaving.slot));
+        // The slots that are used again come first, in this order.
+        let mut used = given.iter().peekable();
+        retired.retain(|leaving| used.next_if(|slot| **slot == leaving.slot).is_none());
         self.slots.store(Arc::new(slots));
         Some(given)
     }
@@ -129,19 +131,28 @@ impl Table {
 
     /// Takes a segment out. No location names it any more.
     pub(crate) fn retire(&self, slot: SegmentSlot) {
+        self.retire_all([slot]);
+    }
+
+    /// Takes segments out, at the cost of one. No location names any of them any more.
+    pub(crate) fn retire_all(&self, leaving: impl IntoIterator<Item = SegmentSlot>) {
         let mut retired = self.retired.lock();
-        if let Some(segment) = self.get(slot) {
+        let mut slots = Slots::clone(&self.slots.load());
+        let mut keepers = Vec::new();
+        self.keepers.lock().retain(|keeper| {
+            keepers.extend(keeper.upgrade());
+            keeper.strong_count() > 0
+        });
+        for slot in leaving {
+            let Some(segment) = slots.get(slot).cloned() else { continue };
             let (path, bytes) = (Arc::downgrade(segment.path()), segment.usage().bytes());
             retired.push(Leaving { slot, path, bytes });
-            self.keepers.lock().retain(|keeper| {
-                let keeper = keeper.upgrade();
-                let keep = |keeper: &Arc<Keeper>| {
-                    keeper.left.lock().push((slot, Arc::clone(&segment)));
-                };
-                keeper.as_ref().map(keep).is_some()
-            });
-            self.put(slot, None);
+            for keeper in &keepers {
+                keeper.left.lock().insert(slot, Arc::clone(&segment));
+            }
+            slots.put(slot, None);
         }
+        self.slots.store(Arc::new(slots));
     }
 
     /// Keeps all segments that are there from being let go while the answer is held.
