@@ -79,12 +79,22 @@ impl Poison {
 
     fn attempt_alone<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check()?;
-        act().map_err(|error| {
-            // Before anything else, so that nobody tries again.
-            let cause = self.cause.get_or_init(|| Arc::new(error));
-            tracing::error!(error = %cause, "writes are refused from now on");
-            Error::Poisoned { cause: Arc::clone(cause) }
+        act().map_err(|error| match error {
+            // There was no descriptor to open the directory with: nothing was tried, nothing is in doubt.
+            Error::TooManyOpenFiles { .. } => error,
+            error => self.poison(error),
         })
+    }
+
+    /// Nobody knows what is on disk since this.
+    fn poison(&self, error: Error) -> Error {
+        if let Error::Poisoned { .. } = error {
+            return error;
+        }
+        // Before anything else, so that nobody tries again.
+        let cause = self.cause.get_or_init(|| Arc::new(error));
+        tracing::error!(error = %cause, "writes are refused from now on");
+        Error::Poisoned { cause: Arc::clone(cause) }
     }
 }
 
@@ -125,7 +135,7 @@ impl Commits {
             let renamed = self.fs.rename(&temporary, &manifest);
             renamed.map_err(Error::io("rename the new manifest to", &manifest))
         })?;
-        self.sync_dir()?;
+        self.sync_dir().map_err(|error| self.poison.poison(error))?;
         *self.current.lock() = Current { manifest: next, is_ahead: false };
         Ok(())
     }

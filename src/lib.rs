@@ -36,6 +36,7 @@ mod log;
 #[cfg(all(loom, test))]
 mod loom;
 mod manifest;
+mod mappings;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod model;

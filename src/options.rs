@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::location::Location;
+use crate::mappings::Mappings;
 use crate::record::{Alignment, MAX_ALIGN, MAX_RECORD_LEN, Record};
 
 const DEFAULT_SEGMENT_SIZE: u64 = 256 << 20;
@@ -43,6 +44,8 @@ pub struct Options {
     pub(crate) read_only: bool,
     pub(crate) ordered: bool,
     pub(crate) count_reads: bool,
+    /// Of the process, unless a test has its own.
+    pub(crate) mappings: Option<&'static Mappings>,
 }
 
 impl Default for Options {
@@ -62,6 +65,7 @@ impl Default for Options {
             read_only: false,
             ordered: false,
             count_reads: false,
+            mappings: None,
         }
     }
 }
@@ -196,6 +200,13 @@ impl Options {
         self
     }
 
+    /// For a test: how many files may be mapped at a time, counted for whoever opens with these options alone.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn mappings_apart(mut self, limit: usize) -> Self {
+        self.mappings = Some(Mappings::apart(limit));
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         if !(MIN_SEGMENT_SIZE..=MAX_SEGMENT_SIZE).contains(&self.segment_size) {
             return Err(Error::InvalidOption {
@@ -320,6 +331,10 @@ pub enum ReadMode {
     /// Through mappings: a read is a slice of the file's pages, without a copy. If a page cannot be
     /// read, because its disk fails or another program has cut the file, the process dies of a bus
     /// error.
+    ///
+    /// The system allows a process so many mappings, on Linux 65,530 unless `vm.max_map_count` says otherwise. The files of all
+    /// stores get half of them. Segments for which none is left are read as under [`ReadMode::Copy`]: a warning says so
+    /// once, and [`crate::Stats::unmapped_segments`] how many they are.
     #[default]
     Mapped,
     /// By reading each record into memory of its own: no data file is mapped. For file systems and
@@ -328,7 +343,7 @@ pub enum ReadMode {
     ///
     /// What it costs: a system call and a copy for each read; the whole old record is read where one
     /// looks at its key (`contains_key`, `keys`, a put or delete of a key that exists); a file
-    /// descriptor for each segment; and memory for a whole segment while it is walked: one at a time
+    /// descriptor for each segment (without one left, [`Error::TooManyOpenFiles`]); and memory for a whole segment while it is walked: one at a time
     /// in opening and compaction, and what a crash left unsealed while it is recovered.
     Copy,
 }

@@ -82,6 +82,8 @@ pub(crate) fn run(log: &Log) -> Result<CompactionReport> {
     match done {
         Ok(slots) => {
             copying.install(&slots, &inputs, &mut report);
+            drop(inputs);
+            log.index.segments.map_more(log.reading);
             tracing::debug!(?report, "compacted");
             Ok(report)
         }

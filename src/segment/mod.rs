@@ -211,6 +211,12 @@ impl Segment {
         Segment { id, view, buffer: None, usage: Arc::default() }
     }
 
+    /// A sealed segment that was read without a mapping by one, if there is one now.
+    fn map_anew(&self, reading: Reading) -> Option<Self> {
+        let view = self.view.map_anew(reading)?;
+        Some(Segment { id: self.id, view, buffer: None, usage: Arc::clone(&self.usage) })
+    }
+
     pub(crate) fn id(&self) -> SegmentId {
         self.id
     }

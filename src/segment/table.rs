@@ -4,7 +4,7 @@
 //! - **K2**: a location in the key directory names a slot that is taken. Who first takes a [`Slots`] and
 //!   then looks into the key directory finds the segment there, or no segment because it came
 //!   later: then a newer `Slots` has it.
-//! - [`Table::retire`] is the one gate through which a segment leaves; no location may name it then.
+//! - [`Table::retire_all`] is the one gate through which a segment leaves; no location may name it then.
 //! - **K3**: a slot is used again only when nobody holds memory of the segment that was in it, nor a
 //!   [`Slots`] in which it is. So who holds either never meets another segment there.
 
@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use super::Segment;
-use crate::fs::Region;
+use crate::fs::{Reading, Region};
 use crate::location::SegmentSlot;
 use crate::sync::{ArcSwap, Guard, Mutex};
 
@@ -35,6 +35,15 @@ impl Slots {
     #[inline(always)]
     pub(crate) fn mapping(&self, slot: SegmentSlot) -> Option<&Arc<Region>> {
         self.mappings.get(slot.index())?.as_ref()
+    }
+
+    fn list(&self) -> Vec<(SegmentSlot, Arc<Segment>)> {
+        let taken = self.segments.iter().enumerate().filter_map(|(index, segment)| {
+            Some((SegmentSlot::from_index(index)?, Arc::clone(segment.as_ref()?)))
+        });
+        let mut list: Vec<_> = taken.collect();
+        list.sort_by_key(|(_, segment)| segment.id());
+        list
     }
 
     fn put(&mut self, slot: SegmentSlot, segment: Option<Arc<Segment>>) {
@@ -129,6 +138,24 @@ impl Table {
         self.put(slot, Some(segment));
     }
 
+    /// Lets sealed segments be mapped for which there was no mapping left, as many as there are mappings now.
+    pub(crate) fn map_more(&self, reading: Reading) {
+        let _changes = self.retired.lock();
+        let mut unmapped = self.list();
+        unmapped.retain(|(_, segment)| segment.view().is_unmapped() && !segment.is_active());
+        if unmapped.is_empty() {
+            return;
+        }
+        let mut slots = Slots::clone(&self.slots.load());
+        // The newest first: what was written last is most likely to be read.
+        let newest_first = unmapped.into_iter().rev();
+        let mapped = newest_first.map_while(|(slot, segment)| {
+            segment.map_anew(reading).map(|segment| (slot, Arc::new(segment)))
+        });
+        mapped.for_each(|(slot, segment)| slots.put(slot, Some(segment)));
+        self.slots.store(Arc::new(slots));
+    }
+
     /// Takes a segment out. No location names it any more.
     pub(crate) fn retire(&self, slot: SegmentSlot) {
         self.retire_all([slot]);
@@ -184,13 +211,7 @@ impl Table {
 
     /// All segments with their slots, in id order.
     pub(crate) fn list(&self) -> Vec<(SegmentSlot, Arc<Segment>)> {
-        let slots = self.slots.load();
-        let taken = slots.segments.iter().enumerate().filter_map(|(index, segment)| {
-            Some((SegmentSlot::from_index(index)?, Arc::clone(segment.as_ref()?)))
-        });
-        let mut list: Vec<_> = taken.collect();
-        list.sort_by_key(|(_, segment)| segment.id());
-        list
+        self.slots.load().list()
     }
 
     pub(crate) fn retired(&self) -> Retired {

@@ -16,6 +16,7 @@ mod hazards;
 #[cfg(all(feature = "serde", feature = "tokio"))]
 mod layers;
 mod looks;
+mod many_segments;
 mod model;
 mod ranges;
 mod read_only;
