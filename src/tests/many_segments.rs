@@ -93,6 +93,11 @@ fn without_a_mapping_left_everything_is_read_as_by_copying() {
             assert_eq!(of(&stats), (mapped, stats.segments - mapped));
             store.compact().unwrap();
             assert_eq!(contents(&store), expected);
+            // The first output finds a mapping that nobody has, and the newest ones have what the inputs had.
+            let of_each = store.stats().per_segment;
+            assert_eq!(of_each.iter().filter(|segment| segment.mapped).count(), mapped);
+            let newest = of_each.iter().rev().take(mapped.saturating_sub(1));
+            assert!(newest.into_iter().all(|segment| segment.mapped), "{of_each:?}");
             machine.fs = machine.fs.kill();
             drop(store);
             store = machine.open().unwrap();
