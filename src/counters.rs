@@ -122,15 +122,22 @@ impl Tally {
         Tally { is_on: reads.are_counted(), gets: Cell::new(0), misses: Cell::new(0) }
     }
 
-    /// A get has found something, or nothing.
+    /// A get begins.
     #[inline(always)]
-    pub(crate) fn note(&self, is_miss: bool, reads: &Reads) {
+    pub(crate) fn note_get(&self, reads: &Reads) {
         if self.is_on {
-            self.gets.set(self.gets.get() + 1);
-            self.misses.set(self.misses.get() + u64::from(is_miss));
             if self.gets.get() == Self::MOST {
                 self.hand_over(reads);
             }
+            self.gets.set(self.gets.get() + 1);
+        }
+    }
+
+    /// It has found nothing.
+    #[inline(always)]
+    pub(crate) fn note_miss(&self) {
+        if self.is_on {
+            self.misses.set(self.misses.get() + 1);
         }
     }
 
@@ -206,9 +213,13 @@ mod tests {
         let (on, off) = (Reads::new(true), Reads::new(false));
         let (tally, idle) = (Tally::new(&on), Tally::new(&off));
         for n in 0..Tally::MOST + 3 {
-            assert_eq!(on.sum().unwrap().gets, if n < Tally::MOST { 0 } else { Tally::MOST });
-            tally.note(n % 2 == 0, &on);
-            idle.note(true, &off);
+            assert_eq!(on.sum().unwrap().gets, if n <= Tally::MOST { 0 } else { Tally::MOST });
+            for (tally, reads) in [(&tally, &on), (&idle, &off)] {
+                tally.note_get(reads);
+                if n % 2 == 0 {
+                    tally.note_miss();
+                }
+            }
         }
         let half = Tally::MOST / 2;
         assert_eq!(on.sum(), Some(Gets { gets: Tally::MOST, misses: half }));

@@ -146,7 +146,8 @@ impl Options {
     }
 
     /// Whether gets are counted, and those that find nothing: [`crate::Stats::gets`] and `misses`. Default: no. It costs each get of a
-    /// [`crate::Reader`] about a nanosecond, and [`crate::Store::get`] some (`cargo bench --bench ratios -- count`).
+    /// [`crate::Reader`] about a nanosecond where all is in the processor's caches and more where it is not, and [`crate::Store::get`] some
+    /// ten (`cargo bench --bench ratios -- count`).
     pub fn count_reads(mut self, count_reads: bool) -> Self {
         self.count_reads = count_reads;
         self

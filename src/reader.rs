@@ -71,15 +71,13 @@ impl Reader {
         location: Option<Location>,
         key: &[u8],
     ) -> Result<Option<&'r [u8]>> {
+        self.tally.note_get(self.store.reads());
         let Some(location) = location else {
-            self.tally.note(true, self.store.reads());
+            self.tally.note_miss();
             return Ok(None);
         };
         match self.store.index().quick(table, location, key) {
-            Some((_, _, value)) => {
-                self.tally.note(false, self.store.reads());
-                Ok(Some(value))
-            }
+            Some((_, _, value)) => Ok(Some(value)),
             None => self.get_slowly(hash, key),
         }
     }
@@ -89,7 +87,9 @@ impl Reader {
     fn get_slowly(&self, hash: u64, key: &[u8]) -> Result<Option<&[u8]>> {
         let look = self.store.index().find(self.table(), hash, key);
         let found = look.and_then(|look| self.finish(hash, key, look));
-        self.tally.note(matches!(found, Ok(None)), self.store.reads());
+        if let Ok(None) = found {
+            self.tally.note_miss();
+        }
         found
     }
 
