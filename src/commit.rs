@@ -17,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use crate::counters::{Syncs, Times};
 use crate::directory::{Directory, remove_stale};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
@@ -40,11 +41,12 @@ struct Current {
     is_ahead: bool,
 }
 
-/// Set once, by the failure after which writes are refused.
+/// Set once, by the failure after which writes are refused. All syncs of an open store pass it, and are counted.
 #[derive(Default)]
 pub(crate) struct Poison {
     cause: OnceLock<Arc<Error>>,
     turn: Mutex<()>,
+    pub(crate) syncs: Syncs,
 }
 
 impl Poison {
@@ -55,21 +57,44 @@ impl Poison {
         }
     }
 
+    /// Makes something durable, in turn, unless the store is poisoned already; it is if that fails.
+    pub(crate) fn sync(
+        &self,
+        times: impl FnOnce(&Syncs) -> &Times,
+        sync: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        self.attempt(|| times(&self.syncs).of(sync))
+    }
+
+    /// As [`Poison::sync`], of a data file that nobody else writes or syncs.
+    pub(crate) fn sync_alone(&self, sync: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.attempt_alone(|| self.syncs.data.of(sync))
+    }
+
     /// Does what poisons the store if it fails, a sync or a rename, unless it is poisoned already.
-    pub(crate) fn attempt<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn attempt<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
         let _turn = self.turn.lock();
         self.attempt_alone(act)
     }
 
-    /// As [`Poison::attempt`], for a file that nobody else writes or syncs.
-    pub(crate) fn attempt_alone<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn attempt_alone<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check()?;
-        act().map_err(|error| {
-            // Before anything else, so that nobody tries again.
-            let cause = self.cause.get_or_init(|| Arc::new(error));
-            tracing::error!(error = %cause, "writes are refused from now on");
-            Error::Poisoned { cause: Arc::clone(cause) }
+        act().map_err(|error| match error {
+            // There was no descriptor to open the directory with: nothing was tried, nothing is in doubt.
+            Error::TooManyOpenFiles { .. } => error,
+            error => self.poison(error),
         })
+    }
+
+    /// Nobody knows what is on disk since this.
+    fn poison(&self, error: Error) -> Error {
+        if let Error::Poisoned { .. } = error {
+            return error;
+        }
+        // Before anything else, so that nobody tries again.
+        let cause = self.cause.get_or_init(|| Arc::new(error));
+        tracing::error!(error = %cause, "writes are refused from now on");
+        Error::Poisoned { cause: Arc::clone(cause) }
     }
 }
 
@@ -110,7 +135,7 @@ impl Commits {
             let renamed = self.fs.rename(&temporary, &manifest);
             renamed.map_err(Error::io("rename the new manifest to", &manifest))
         })?;
-        self.sync_dir()?;
+        self.sync_dir().map_err(|error| self.poison.poison(error))?;
         *self.current.lock() = Current { manifest: next, is_ahead: false };
         Ok(())
     }
@@ -142,7 +167,7 @@ impl Commits {
     pub(crate) fn sync_dir(&self) -> Result<()> {
         let dir = self.directory.path();
         let sync = || self.fs.sync_dir(dir).map_err(Error::io("sync the directory", dir));
-        self.poison.attempt(sync)
+        self.poison.sync(|syncs| &syncs.directory, sync)
     }
 }
 
@@ -225,7 +250,7 @@ fn write_file(fs: &dyn Fs, path: &Path, bytes: &[u8], poison: &Poison) -> Result
     remove_stale(fs, path)?;
     let file = fs.create(path).map_err(Error::io("create", path))?;
     file.write_at(bytes, 0).map_err(Error::io("write", path))?;
-    poison.attempt(|| file.sync().map_err(Error::io("sync", path)))
+    poison.sync(|syncs| &syncs.manifest, || file.sync().map_err(Error::io("sync", path)))
 }
 
 /// Makes a manifest look like none that was before.

@@ -28,6 +28,20 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// This process, or the system, has as many files open as it may. A store keeps one open for each segment that is not mapped.
+    #[error(
+        "cannot {action} {}: {source}: raise the process's limit of open files (ulimit -n), \
+         compact, or choose a larger Options::segment_size", path.display()
+    )]
+    TooManyOpenFiles {
+        /// What was attempted.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+
     /// What stands under a name of the store's own is not a regular file. No link is followed there.
     #[error(
         "{}: expected a regular file, found {found}: move it away, or put the file itself in its place",
@@ -300,6 +314,9 @@ impl Error {
         let path = path.into();
         move |source| match source.get_ref().and_then(|cause| cause.downcast_ref()) {
             Some(&found) => Error::NotRegularFile { path, found },
+            None if matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                Error::TooManyOpenFiles { action, path, source }
+            }
             None => Error::Io { action, path, source },
         }
     }

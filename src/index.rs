@@ -522,7 +522,7 @@ impl Index {
         for (hash, location) in entries {
             self.change(hash, Some(&Existing::at(location)), None);
         }
-        slots.iter().for_each(|&slot| self.segments.retire(slot));
+        self.segments.retire_all(slots.iter().copied());
     }
 
     /// Changes what a key's entry says, and counts the bytes that this makes dead. False, and nothing done, if the entry is no longer

@@ -16,6 +16,7 @@ mod commit;
 mod compact;
 mod companions;
 mod conditional;
+mod counters;
 mod directory;
 mod durable;
 mod error;
@@ -38,6 +39,7 @@ mod log;
 #[cfg(all(loom, test))]
 mod loom;
 mod manifest;
+mod mappings;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod model;
@@ -73,7 +75,7 @@ pub use asynchronous::AsyncStore;
 pub use asynchronous::AsyncTyped;
 pub use backup::BackupReport;
 pub use batch::Batch;
-pub use compact::CompactionReport;
+pub use compact::{CompactionReport, LastCompaction};
 pub use conditional::Swap;
 #[cfg(feature = "serde")]
 pub use error::Part;
@@ -92,7 +94,7 @@ pub use recover::{Cut, DamagedRecord, RecoveryReport};
 pub use removal::Drain;
 pub use repair::{LostRecord, RepairReport, repair};
 pub use snapshot::Snapshot;
-pub use stats::Stats;
+pub use stats::{Latencies, SegmentStats, Stats, SyncStats};
 pub use store::Store;
 #[cfg(feature = "json")]
 pub use typed::Json;

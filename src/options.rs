@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::location::Location;
+use crate::mappings::Mappings;
 use crate::record::{Alignment, MAX_ALIGN, MAX_RECORD_LEN, Record};
 
 const DEFAULT_SEGMENT_SIZE: u64 = 256 << 20;
@@ -42,6 +43,9 @@ pub struct Options {
     pub(crate) dir_mode: u32,
     pub(crate) read_only: bool,
     pub(crate) ordered: bool,
+    pub(crate) count_reads: bool,
+    /// Of the process, unless a test has its own.
+    pub(crate) mappings: Option<&'static Mappings>,
 }
 
 impl Default for Options {
@@ -60,6 +64,8 @@ impl Default for Options {
             dir_mode: OWNER_OF_DIR,
             read_only: false,
             ordered: false,
+            count_reads: false,
+            mappings: None,
         }
     }
 }
@@ -139,6 +145,14 @@ impl Options {
         self
     }
 
+    /// Whether gets are counted, and those that find nothing: [`crate::Stats::gets`] and `misses`. Default: no. It costs each get of a
+    /// [`crate::Reader`] about a nanosecond where all is in the processor's caches and more where it is not, and [`crate::Store::get`] some
+    /// ten (`cargo bench --bench ratios -- count`).
+    pub fn count_reads(mut self, count_reads: bool) -> Self {
+        self.count_reads = count_reads;
+        self
+    }
+
     /// How the data files are read. Default: [`ReadMode::Mapped`].
     pub fn read_mode(mut self, read_mode: ReadMode) -> Self {
         self.read_mode = read_mode;
@@ -184,6 +198,13 @@ impl Options {
     /// segment was sealed is copied into memory, up to [`Options::segment_size`] of the writer.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
+        self
+    }
+
+    /// For a test: how many files may be mapped at a time, counted for whoever opens with these options alone.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn mappings_apart(mut self, limit: usize) -> Self {
+        self.mappings = Some(Mappings::apart(limit));
         self
     }
 
@@ -311,6 +332,10 @@ pub enum ReadMode {
     /// Through mappings: a read is a slice of the file's pages, without a copy. If a page cannot be
     /// read, because its disk fails or another program has cut the file, the process dies of a bus
     /// error.
+    ///
+    /// The system allows a process so many mappings, on Linux 65,530 unless `vm.max_map_count` says otherwise. The files of all
+    /// stores get half of them. Segments for which none is left are read as under [`ReadMode::Copy`]: a warning says so
+    /// once, and [`crate::Stats::unmapped_segments`] how many they are.
     #[default]
     Mapped,
     /// By reading each record into memory of its own: no data file is mapped. For file systems and
@@ -319,7 +344,7 @@ pub enum ReadMode {
     ///
     /// What it costs: a system call and a copy for each read; the whole old record is read where one
     /// looks at its key (`contains_key`, `keys`, a put or delete of a key that exists); a file
-    /// descriptor for each segment; and memory for a whole segment while it is walked: one at a time
+    /// descriptor for each segment (without one left, [`Error::TooManyOpenFiles`]); and memory for a whole segment while it is walked: one at a time
     /// in opening and compaction, and what a crash left unsealed while it is recovered.
     Copy,
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use elsa::FrozenVec;
 
 use crate::batch_read::{self, Asked};
+use crate::counters::Tally;
 use crate::error::Result;
 use crate::fs::Region;
 use crate::index::{Hit, Look};
@@ -36,13 +37,15 @@ pub struct Reader {
     tables: FrozenVec<Arc<Slots>>,
     /// Memory of slices in hand that is not the segments' own.
     held: FrozenVec<Arc<Region>>,
+    tally: Tally,
 }
 
 impl Reader {
     pub(crate) fn new(store: Store) -> Self {
         let tables = FrozenVec::new();
         tables.push(store.index().segments.snapshot());
-        Reader { store, tables, held: FrozenVec::new() }
+        let tally = Tally::new(store.reads());
+        Reader { store, tables, held: FrozenVec::new(), tally }
     }
 
     /// The value of `key`; `None` if it has none. Takes no lock and waits for nobody, but for an
@@ -68,7 +71,11 @@ impl Reader {
         location: Option<Location>,
         key: &[u8],
     ) -> Result<Option<&'r [u8]>> {
-        let Some(location) = location else { return Ok(None) };
+        self.tally.note_get(self.store.reads());
+        let Some(location) = location else {
+            self.tally.note_miss();
+            return Ok(None);
+        };
         match self.store.index().quick(table, location, key) {
             Some((_, _, value)) => Ok(Some(value)),
             None => self.get_slowly(hash, key),
@@ -78,7 +85,12 @@ impl Reader {
     #[cold]
     #[inline(never)]
     fn get_slowly(&self, hash: u64, key: &[u8]) -> Result<Option<&[u8]>> {
-        self.finish(hash, key, self.store.index().find(self.table(), hash, key)?)
+        let look = self.store.index().find(self.table(), hash, key);
+        let found = look.and_then(|look| self.finish(hash, key, look));
+        if let Ok(None) = found {
+            self.tally.note_miss();
+        }
+        found
     }
 
     /// Whether `key` has a value. Costs what [`Reader::get`] does, and fails as it does.
@@ -113,6 +125,7 @@ impl Reader {
     /// Lets go of everything that it holds back, and sees the store as it is. No slice may be in hand:
     /// the borrow checker sees to that.
     pub fn refresh(&mut self) {
+        self.tally.hand_over(self.store.reads());
         self.held = FrozenVec::new();
         self.tables = FrozenVec::new();
         self.tables.push(self.store.index().segments.snapshot());
@@ -173,6 +186,12 @@ impl Reader {
             Some(last) if std::ptr::eq(last, &*region) => last,
             _ => self.held.push_get(region),
         }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.tally.hand_over(self.store.reads());
     }
 }
 

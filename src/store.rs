@@ -13,14 +13,15 @@ use crate::batch::Batch;
 use crate::clock::{self, Clock, SystemTimeSource, TimeSource};
 use crate::compact::{self, CompactionReport};
 use crate::companions::Companions;
+use crate::counters::Reads;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::follow::{self, Follower, Refreshed};
-use crate::fs::{Fs, Lock, OsFs};
+use crate::fs::{Fs, Lock, OsFs, View};
 use crate::get_many::GetMany;
 use crate::index::{Extent, Index, Look, Seen};
 use crate::keys::{Iter, Keys};
-use crate::location::{Location, SegmentId};
+use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::log::Log;
 use crate::options::{Durability, EmptyValues, Options};
 use crate::page_cache;
@@ -29,10 +30,10 @@ use crate::range::Range;
 use crate::reader::Reader;
 use crate::record::Record;
 use crate::recover::{self, RecoveryReport};
-use crate::segment::Slots;
+use crate::segment::{Amount, Segment, Slots};
 use crate::sight::Sight;
 use crate::snapshot::Snapshot;
-use crate::stats::Stats;
+use crate::stats::{Latencies, SegmentStats, Stats, SyncStats};
 use crate::value::Value;
 
 /// An open store. A cheap handle: clone it, send it, share it. Any number of threads may read beside
@@ -48,6 +49,8 @@ struct Inner {
     log: Arc<Log>,
     /// Taken for the length of a compaction or a backup; before the writer's lock.
     compaction: Mutex<()>,
+    compactions: compact::Totals,
+    reads: Reads,
     durability: Durability,
     empty_values: EmptyValues,
     default_ttl: Option<Duration>,
@@ -131,6 +134,8 @@ impl Store {
         let inner = Inner {
             log: Log::new(fs, directory, commits, index, companions, clock, options),
             compaction: Mutex::new(()),
+            compactions: compact::Totals::default(),
+            reads: Reads::new(options.count_reads),
             durability: options.durability,
             empty_values: options.empty_values,
             default_ttl: options.default_ttl,
@@ -395,7 +400,8 @@ impl Store {
     /// [`Error::Io`] and [`Error::Corrupt`], after which the store is as before; [`Error::Poisoned`];
     /// [`Error::Closed`].
     pub fn compact(&self) -> Result<CompactionReport> {
-        self.uncompacted(compact::run)
+        let Inner { log, compactions, .. } = &*self.inner;
+        self.uncompacted(|_| compactions.of(&log.clock, || compact::run(log)))
     }
 
     /// Writes a checkpoint of the key directory, so that the next opening need not make it anew, also if the process dies
@@ -477,25 +483,55 @@ impl Store {
         page_cache::prefetch(self.inner.open_log()?, keys)
     }
 
-    /// Figures about the store.
+    /// Figures about the store. Reads no file; takes time for each segment, some milliseconds for thousands.
     pub fn stats(&self) -> Stats {
-        let index = self.inner.index();
-        let segments = index.segments.list();
-        let (retired, now) = (index.segments.retired(), self.now());
-        let (snapshots, snapshot_changes) = index.keydir.overlays();
+        let Inner { log, reads, compactions, .. } = &*self.inner;
+        let (retired, now) = (log.index.segments.retired(), self.now());
+        let (snapshots, snapshot_changes) = log.index.keydir.overlays();
+        let segments = log.index.segments.list();
+        // A read-only store holds what is not sealed yet in pieces.
+        let files = segments.chunk_by(|(_, a), (_, b)| a.id() == b.id());
+        let per_segment: Vec<_> = files.map(|pieces| segment_stats(pieces, now)).collect();
+        let all = |figure: fn(&SegmentStats) -> u64| per_segment.iter().map(figure).sum();
+        let count = |is_it: fn(&View) -> bool| {
+            segments.iter().filter(|(_, segment)| is_it(segment.view())).count()
+        };
+        let (writes, syncs, gets) = (&log.writes, &log.commits.poison().syncs, reads.sum());
+        let compactions = compactions.figures();
+        let (written_bytes, compacted_bytes) = (writes.bytes(), compactions.bytes_written);
+        let write_amplification = (written_bytes + compacted_bytes) as f64 / written_bytes as f64;
         Stats {
-            snapshots,
-            snapshot_changes,
-            keys: index.keydir.len(),
-            // A read-only store holds what is not sealed yet in pieces.
-            segments: segments.chunk_by(|(_, a), (_, b)| a.id() == b.id()).count(),
-            bytes: segments.iter().map(|(_, segment)| segment.usage().bytes()).sum(),
-            dead_bytes: segments.iter().map(|(_, segment)| segment.usage().dead_bytes(now)).sum(),
-            buffered_bytes: self.inner.log.buffered(),
-            unsynced_bytes: self.inner.log.unsynced(),
-            key_directory_bytes: index.keydir.memory(),
+            keys: log.index.keydir.len(),
+            key_directory_bytes: log.index.keydir.memory(),
+            segments: per_segment.len(),
+            mapped_segments: count(View::is_mapped),
+            unmapped_segments: count(View::is_unmapped),
+            records: all(|segment| segment.records),
+            dead_records: all(|segment| segment.dead_records),
+            bytes: all(|segment| segment.bytes),
+            dead_bytes: all(|segment| segment.dead_bytes),
+            buffered_bytes: log.buffered(),
+            unsynced_bytes: log.unsynced(),
             pinned_segments: retired.segments,
             pinned_bytes: retired.bytes,
+            snapshots,
+            snapshot_changes,
+            puts: writes.puts(),
+            deletes: writes.deletes(),
+            gets: gets.map(|sum| sum.gets),
+            misses: gets.map(|sum| sum.misses),
+            written_bytes,
+            compacted_bytes,
+            write_amplification: (written_bytes > 0).then_some(write_amplification),
+            compactions: compactions.compactions,
+            failed_compactions: compactions.failed,
+            last_compaction: compactions.last,
+            syncs: SyncStats {
+                data: Latencies::of(&syncs.data),
+                directory: Latencies::of(&syncs.directory),
+                manifest: Latencies::of(&syncs.manifest),
+            },
+            per_segment,
         }
     }
 
@@ -555,26 +591,38 @@ impl Store {
         location: Option<Location>,
         key: &[u8],
     ) -> Result<Option<Value>> {
-        let Some(location) = location else { return Ok(None) };
+        let Some(location) = location else {
+            self.reads().note(true);
+            return Ok(None);
+        };
         match self.index().quick(slots, location, key) {
             Some((region, start, value)) => {
+                self.reads().note(false);
                 Ok(Some(Value::new(Arc::clone(region), start..start + value.len())))
             }
             None => self.get_slowly(hash, key),
         }
     }
 
+    #[inline(always)]
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.inner.reads
+    }
+
     #[cold]
     #[inline(never)]
     fn get_slowly(&self, hash: u64, key: &[u8]) -> Result<Option<Value>> {
         let index = self.index();
-        loop {
+        let found = loop {
             let slots = index.segments.now();
-            let look = index.find(&slots, hash, key)?;
-            if let Some(value) = self.finish(look) {
-                return Ok(value);
+            match index.find(&slots, hash, key).map(|look| self.finish(look)) {
+                Ok(None) => {}
+                Ok(Some(value)) => break Ok(value),
+                Err(error) => break Err(error),
             }
-        }
+        };
+        self.reads().note(matches!(found, Ok(None)));
+        found
     }
 
     /// Whether a record counts still.
@@ -620,6 +668,24 @@ impl Store {
     ) -> Result<Record<'a>> {
         self.inner.empty_values.put(key, value, align, self.expiry(ttl, || self.now()))
     }
+}
+
+/// Of a segment file, in one piece or more.
+fn segment_stats(pieces: &[(SegmentSlot, Arc<Segment>)], now: u64) -> SegmentStats {
+    let mut stats = SegmentStats::default();
+    for (_, segment) in pieces {
+        stats.id = segment.id().get();
+        stats.active = segment.is_active();
+        stats.mapped = segment.view().is_mapped();
+        let Amount { records, bytes } = segment.usage().all();
+        let dead = segment.usage().dead(now);
+        stats.records += records;
+        stats.bytes += bytes;
+        // Counted one after the other, while somebody writes perhaps.
+        stats.dead_records += dead.records.min(records);
+        stats.dead_bytes += dead.bytes.min(bytes);
+    }
+    stats
 }
 
 impl fmt::Debug for Store {

@@ -1,5 +1,6 @@
 //! The figures that the store promises, each against something everybody has, in one run:
-//! `cargo bench --bench ratios [-- get] [-- put] [-- writes] [-- openings] [-- size] [-- access] [-- memory] [-- growth]`,
+//! `cargo bench --bench ratios [-- get] [-- put] [-- writes] [-- openings] [-- size] [-- access] [-- memory] [-- growth]
+//! [-- count] [-- segments]`,
 //! and with `--features serde,tokio` `[-- layers]`. Prints markdown.
 //!
 //! Machines are noisy, so no time here is compared with one of another moment: A and B take turns in
@@ -10,9 +11,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod count;
 #[cfg(all(feature = "serde", feature = "tokio"))]
 mod layers;
 mod openings;
+mod segments;
 mod writes;
 
 use std::collections::HashMap;
@@ -48,6 +51,8 @@ struct Plan {
     /// Keys put one by one, each timed.
     growth: u64,
     openings: openings::Plan,
+    segments: &'static [usize],
+    rotations: usize,
 }
 
 const MEASURE: Plan = Plan {
@@ -67,6 +72,8 @@ const MEASURE: Plan = Plan {
     ],
     growth: 10_000_000,
     openings: openings::Plan { keys: [50_000, 5_000_000], tail: 64 << 20, rounds: 5 },
+    segments: &[10, 1_000, 10_000],
+    rotations: 100,
 };
 
 const SMOKE: Plan = Plan {
@@ -79,6 +86,8 @@ const SMOKE: Plan = Plan {
     memory: &[(1000, KEY_LEN)],
     growth: 1000,
     openings: openings::Plan { keys: [500, 2000], tail: 64 << 10, rounds: 1 },
+    segments: &[10],
+    rotations: 3,
 };
 
 fn main() {
@@ -125,6 +134,12 @@ fn main() {
     }
     if wanted("growth") {
         measure_growth(&plan);
+    }
+    if wanted("count") {
+        count::compare(plan.records, plan.rounds);
+    }
+    if wanted("segments") {
+        segments::measure(plan.segments, plan.rotations);
     }
 }
 

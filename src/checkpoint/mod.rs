@@ -21,7 +21,7 @@ use crate::keydir;
 use crate::location::{Location, SegmentId};
 use crate::manifest::{Manifest, SealedEntry};
 use crate::record::HEADER_LEN;
-use crate::segment::{Buckets, Figures};
+use crate::segment::{Amount, Buckets, Figures};
 
 const MAGIC: u64 = u64::from_be_bytes(*b"zcaskdir");
 const VERSION: u32 = 1;
@@ -77,6 +77,7 @@ struct CoveredBytes {
     bytes: U64,
     records: U64,
     dead_bytes: U64,
+    dead_records: U64,
     timestamp: U64,
     width: U32,
     buckets: U32,
@@ -87,6 +88,7 @@ struct CoveredBytes {
 struct BucketBytes {
     bucket: U64,
     bytes: U64,
+    records: U64,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -135,16 +137,21 @@ impl Head {
                 id: U64::new(id.get()),
                 len: U64::new(*len),
                 checksum: U32::new(*checksum),
-                bytes: U64::new(figures.bytes),
-                records: U64::new(figures.records),
-                dead_bytes: U64::new(figures.dead_bytes),
+                bytes: U64::new(figures.all.bytes),
+                records: U64::new(figures.all.records),
+                dead_bytes: U64::new(figures.dead.bytes),
+                dead_records: U64::new(figures.dead.records),
                 timestamp: U64::new(figures.timestamp),
                 width: U32::new(figures.expiring.width()),
                 buckets: U32::new(figures.expiring.parts().count() as u32),
             };
             bytes.extend_from_slice(covered.as_bytes());
-            for (bucket, len) in figures.expiring.parts() {
-                let bucket = BucketBytes { bucket: U64::new(bucket), bytes: U64::new(len) };
+            for (bucket, Amount { records, bytes: len }) in figures.expiring.parts() {
+                let bucket = BucketBytes {
+                    bucket: U64::new(bucket),
+                    bytes: U64::new(len),
+                    records: U64::new(records),
+                };
                 bytes.extend_from_slice(bucket.as_bytes());
             }
         }
@@ -297,14 +304,17 @@ impl Covered {
 
 impl CoveredBytes {
     fn read(&self, buckets: &[BucketBytes]) -> Result<Covered, Damage> {
-        let buckets = buckets.iter().map(|bucket| (bucket.bucket.get(), bucket.bytes.get()));
+        let amount =
+            |records: &U64, bytes: &U64| Amount { records: records.get(), bytes: bytes.get() };
+        let buckets = buckets
+            .iter()
+            .map(|BucketBytes { bucket, bytes, records }| (bucket.get(), amount(records, bytes)));
         let expiring = Buckets::of_parts(self.width.get(), buckets.collect());
         let found = self.width.get().into();
         let wrong = Damage::Field { field: "width of buckets of a segment", expected: 0, found };
         let figures = Figures {
-            bytes: self.bytes.get(),
-            records: self.records.get(),
-            dead_bytes: self.dead_bytes.get(),
+            all: amount(&self.records, &self.bytes),
+            dead: amount(&self.dead_records, &self.dead_bytes),
             timestamp: self.timestamp.get(),
             expiring: expiring.ok_or(wrong)?,
         };
@@ -334,8 +344,10 @@ mod tests {
     }
 
     fn covered(id: u64, buckets: &[(u64, u64)]) -> Covered {
-        let expiring = Buckets::of_parts(21, buckets.to_vec()).unwrap();
-        let figures = Figures { bytes: 99, records: 3, dead_bytes: 33, timestamp: 5, expiring };
+        let amount = |records, bytes| Amount { records, bytes };
+        let buckets = buckets.iter().map(|(bucket, bytes)| (*bucket, amount(1, *bytes)));
+        let expiring = Buckets::of_parts(21, buckets.collect()).unwrap();
+        let figures = Figures { all: amount(3, 99), dead: amount(2, 33), timestamp: 5, expiring };
         Covered { id: SegmentId::new(id), len: 100, checksum: 7, figures }
     }
 
@@ -378,20 +390,20 @@ mod tests {
         let number = |n: u64| n.to_be_bytes().to_vec();
         let small = |n: u32| n.to_be_bytes().to_vec();
         let [first, second] = &head.shards[..] else { panic!() };
+        let counted = [99, 3, 33, 2, 5].map(number).concat();
         let mut expected = [
             b"zcaskdir".to_vec(),
             small(1),
-            number(8 + 4 + 8 + 16 + 8 + 4 + 4 + 2 * 60 + 2 * 16 + 2 * 8 + 4),
+            number(8 + 4 + 8 + 16 + 8 + 4 + 4 + 2 * 68 + 2 * 24 + 2 * 8 + 4),
             vec![7; 16],
             number(42),
             small(2),
             small(2),
-            [number(3), number(100), small(7), number(99), number(3), number(33), number(5)]
-                .concat(),
+            [number(3), number(100), small(7), counted.clone()].concat(),
             [small(21), small(0)].concat(),
-            [number(9), number(100), small(7), number(99), number(3), number(33), number(5)]
-                .concat(),
-            [small(21), small(2), number(4), number(50), number(6), number(1)].concat(),
+            [number(9), number(100), small(7), counted].concat(),
+            [small(21), small(2)].concat(),
+            [number(4), number(50), number(1), number(6), number(1), number(1)].concat(),
             [small(2), small(first.crc), small(1), small(second.crc)].concat(),
         ]
         .concat();

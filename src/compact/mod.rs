@@ -1,12 +1,15 @@
 //! Compaction: live records into new segments, stale ones away. What to do ([`plan`]) is apart from
-//! doing it ([`run`]).
+//! doing it ([`run`]), and from what came of all of them ([`totals`]).
 
 mod plan;
 mod run;
+mod totals;
 
 use std::path::PathBuf;
 
 pub(crate) use run::run;
+pub use totals::LastCompaction;
+pub(crate) use totals::Totals;
 
 /// What a compaction did. See [`crate::Store::compact`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct CompactionReport {
     pub bytes_before: u64,
     /// Bytes of the data files after, those written meanwhile not counted.
     pub bytes_after: u64,
+    /// Bytes of the segments that were written.
+    pub bytes_written: u64,
     /// Segments that are gone.
     pub segments_removed: usize,
     /// Segments that were written.

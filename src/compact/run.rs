@@ -82,6 +82,8 @@ pub(crate) fn run(log: &Log) -> Result<CompactionReport> {
     match done {
         Ok(slots) => {
             copying.install(&slots, &inputs, &mut report);
+            drop(inputs);
+            log.index.segments.map_more(log.reading);
             tracing::debug!(?report, "compacted");
             Ok(report)
         }
@@ -219,7 +221,7 @@ impl Copying<'_> {
         let poison = self.log.commits.poison();
         let path = self.log.directory.data(output.id());
         let temporary = Arc::clone(output.path());
-        let finished = output.finish().and_then(|()| poison.attempt_alone(|| output.sync()));
+        let finished = output.finish().and_then(|()| poison.sync_alone(|| output.sync()));
         let renamed = finished.and_then(|()| {
             let renamed = self.log.fs.rename(&temporary, &path);
             renamed.map_err(Error::io("rename a compacted segment to", &*path))
@@ -257,7 +259,7 @@ impl Copying<'_> {
             })
         });
         if committed.is_err() {
-            slots.iter().for_each(|&slot| segments.retire(slot));
+            segments.retire_all(slots.iter().copied());
         }
         committed.map(|()| slots)
     }
@@ -276,16 +278,17 @@ impl Copying<'_> {
         for &(hash, from) in &self.expired {
             log.index.change(hash, Some(&Existing::at(from)), None);
         }
-        for Input { slot, segment, .. } in inputs {
+        log.index.segments.retire_all(inputs.iter().map(|input| input.slot));
+        for Input { segment, .. } in inputs {
             report.records_after -= segment.usage().records();
             report.bytes_after -= segment.usage().bytes();
-            log.index.segments.retire(*slot);
             log.remove_file(segment.id());
         }
         for (entry, _) in &self.finished {
             log.companions.want_hint(*entry);
             report.records_after += entry.records;
             report.bytes_after += entry.len;
+            report.bytes_written += entry.len;
         }
         report.segments_removed = inputs.len();
         report.segments_written = self.finished.len();

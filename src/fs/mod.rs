@@ -24,6 +24,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::mappings::Permit;
 pub(crate) use copy::{copy, is_same};
 pub(crate) use os::{ALIGNMENT, Chunk, GrowingMap, OsFs, Region, prefetch, prefetch_bytes};
 pub(crate) use view::{FIRST_READ, GrowingView, Reading, View, Whole};
@@ -75,9 +76,14 @@ pub(crate) trait File: Send + Sync {
     /// Asks for bytes to be read into memory, where the system knows how to, and does not wait.
     fn will_need(&self, offset: u64, len: u64) -> io::Result<()>;
     /// The file's first `len` bytes, which never change again.
-    fn map(&self, path: &Arc<Path>, len: u64) -> io::Result<Arc<Region>>;
+    fn map(&self, path: &Arc<Path>, len: u64, permit: Permit) -> io::Result<Arc<Region>>;
     /// Room for the file to grow to `capacity` bytes; nothing of it is readable yet.
-    fn map_growing(&self, path: &Arc<Path>, capacity: u64) -> io::Result<GrowingMap>;
+    fn map_growing(
+        &self,
+        path: &Arc<Path>,
+        capacity: u64,
+        permit: Permit,
+    ) -> io::Result<GrowingMap>;
 }
 
 /// The parts of `range` that may be anything but zeros, in order. Between them are holes: whoever skips

@@ -34,6 +34,7 @@ use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
 use zerocopy::{FromBytes, FromZeros, IntoBytes, KnownLayout};
 
 use super::{File, Fs, Lock};
+use crate::mappings::Permit;
 use crate::options::{Access, Options};
 
 /// Bytes of a cache line.
@@ -100,8 +101,8 @@ unsafe impl Sync for Address {}
 
 /// What a region's bytes lie in.
 enum Memory {
-    /// A mapped file, or anonymous memory: a chunk, or a copy that has holes.
-    Map(MmapRaw),
+    /// A mapped file, which has a permit, or anonymous memory: a chunk, or a copy that has holes.
+    Map(MmapRaw, #[expect(dead_code, reason = "kept as long")] Option<Permit>),
     /// A copy of bytes of a file.
     Lines(Vec<Line>),
 }
@@ -114,14 +115,14 @@ impl Memory {
     #[inline]
     fn as_ptr(&self) -> *const u8 {
         match self {
-            Memory::Map(map) => map.as_ptr(),
+            Memory::Map(map, _) => map.as_ptr(),
             Memory::Lines(lines) => lines.as_ptr().cast(),
         }
     }
 
     fn len(&self) -> usize {
         match self {
-            Memory::Map(map) => map.len(),
+            Memory::Map(map, _) => map.len(),
             Memory::Lines(lines) => lines.len() * ALIGNMENT,
         }
     }
@@ -164,7 +165,7 @@ impl Region {
     ) -> io::Result<Arc<Self>> {
         let mut map = MmapMut::map_anon(len)?;
         fill(&mut map);
-        let memory = Arc::new(Memory::Map(MmapRaw::from(map)));
+        let memory = Arc::new(Memory::Map(MmapRaw::from(map), None));
         Ok(Arc::new(Region::new(memory, len, path, base)))
     }
 
@@ -238,7 +239,7 @@ impl Region {
             Access::Random => Advice::Random,
             Access::Sequential => Advice::Sequential,
         };
-        if let Memory::Map(map) = &*self.memory
+        if let Memory::Map(map, _) = &*self.memory
             && let Err(error) = map.advise(advice)
         {
             tracing::warn!(path = %self.path.display(), %error, "advice on a mapping is refused");
@@ -248,7 +249,7 @@ impl Region {
     /// Asks the system to read the readable bytes at `range` into memory, and does not wait.
     pub(crate) fn will_need(&self, range: Range<usize>) -> io::Result<()> {
         match &*self.memory {
-            Memory::Map(map) if !range.is_empty() && range.end <= self.published() => {
+            Memory::Map(map, _) if !range.is_empty() && range.end <= self.published() => {
                 map.advise_range(Advice::WillNeed, range.start, range.len())
             }
             _ => Ok(()),
@@ -259,7 +260,7 @@ impl Region {
     /// an error, where the system knows `MADV_POPULATE_READ` (Linux 5.14).
     pub(crate) fn populate(&self, range: Range<usize>) -> io::Result<()> {
         #[cfg(target_os = "linux")]
-        if let Memory::Map(map) = &*self.memory
+        if let Memory::Map(map, _) = &*self.memory
             && !range.is_empty()
             && range.end <= self.published()
         {
@@ -320,7 +321,7 @@ impl Chunk {
     /// A chunk of `capacity` bytes for the bytes of `path` from `start` on.
     pub(crate) fn new(path: &Arc<Path>, start: u64, capacity: usize) -> io::Result<Self> {
         let (base, skip) = split(start);
-        let memory = Arc::new(Memory::Map(MmapRaw::from(MmapMut::map_anon(capacity)?)));
+        let memory = Arc::new(Memory::Map(MmapRaw::from(MmapMut::map_anon(capacity)?), None));
         Ok(Chunk { region: Arc::new(Region::new(memory, skip.min(capacity), path, base)) })
     }
 
@@ -330,7 +331,7 @@ impl Chunk {
 
     /// The memory above what is published: only this handle can reach it.
     pub(crate) fn spare(&mut self) -> &mut [u8] {
-        let Memory::Map(map) = &*self.region.memory else { return &mut [] };
+        let Memory::Map(map, _) = &*self.region.memory else { return &mut [] };
         let published = self.region.published();
         let len = map.len() - published;
         // SAFETY: the bytes are mapped and initialised (anonymous memory is zeroed) and lie above
@@ -562,21 +563,26 @@ impl File for OsFile {
         Ok(())
     }
 
-    fn map(&self, path: &Arc<Path>, len: u64) -> io::Result<Arc<Region>> {
+    fn map(&self, path: &Arc<Path>, len: u64, permit: Permit) -> io::Result<Arc<Region>> {
         let found = self.len()?;
         if found < len {
             let message = format!("expected {len} bytes to map, found {found}");
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
-        let map = self.map_growing(path, len)?;
+        let map = self.map_growing(path, len, permit)?;
         map.publish(len);
         Ok(map.region)
     }
 
-    fn map_growing(&self, path: &Arc<Path>, capacity: u64) -> io::Result<GrowingMap> {
+    fn map_growing(
+        &self,
+        path: &Arc<Path>,
+        capacity: u64,
+        permit: Permit,
+    ) -> io::Result<GrowingMap> {
         let capacity = usize::try_from(capacity).map_err(io::Error::other)?;
         let map = MmapOptions::new().len(capacity).map_raw_read_only(&self.file)?;
-        let memory = Arc::new(Memory::Map(map));
+        let memory = Arc::new(Memory::Map(map, Some(permit)));
         Ok(GrowingMap { region: Arc::new(Region::new(memory, 0, path, 0)) })
     }
 }

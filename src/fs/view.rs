@@ -4,7 +4,7 @@
 //! [`Region`]: the mapping itself, or a copy of what it asked for.
 //!
 //! Invariants:
-//! - Under [`ReadMode::Copy`] no file is mapped.
+//! - Under [`ReadMode::Copy`] no file is mapped; else those for which a mapping is left. The others are read in the same way.
 //! - Nothing beyond the published length is asked of the file, whatever its bytes claim.
 //!
 //! Must not know: records, file names.
@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{self as fs, File, GrowingMap, Region};
 use crate::error::{Error, Result};
+use crate::mappings::{Mappings, Permit};
 use crate::options::{Access, Options, ReadMode};
 
 /// Read at once where nobody knows how much will be wanted: most records, header and key of more.
@@ -32,11 +33,29 @@ const ADVICE_LEN: u64 = 128 << 10;
 pub(crate) struct Reading {
     mode: ReadMode,
     access: Access,
+    mappings: &'static Mappings,
 }
 
 impl Reading {
     pub(crate) fn new(options: &Options) -> Self {
-        Reading { mode: options.read_mode, access: options.access }
+        let mappings = options.mappings.unwrap_or_else(Mappings::of_process);
+        Reading { mode: options.read_mode, access: options.access, mappings }
+    }
+
+    /// Makes a mapping, if files are to be mapped and there is a mapping left: who gets none reads the file.
+    fn map<T>(self, path: &Path, map: impl FnOnce(Permit) -> io::Result<T>) -> Result<Option<T>> {
+        if self.mode == ReadMode::Copy {
+            return Ok(None);
+        }
+        match self.mappings.take().map(map) {
+            Some(Ok(mapped)) => return Ok(Some(mapped)),
+            // The system counts what others have mapped, too.
+            Some(Err(error)) if error.kind() == io::ErrorKind::OutOfMemory => {}
+            Some(Err(error)) => return Err(Error::io("map", path)(error)),
+            None => {}
+        }
+        self.mappings.warn_of_lack(path);
+        Ok(None)
     }
 
     /// For files that others may change: nothing of them is mapped.
@@ -103,13 +122,19 @@ impl View {
         len: u64,
         reading: Reading,
     ) -> Result<Self> {
-        match reading.mode {
-            ReadMode::Mapped => {
-                let region = file.map(path, len).map_err(Error::io("map", &**path))?;
-                Ok(View::mapped(region, reading.access))
-            }
-            ReadMode::Copy => Ok(View::Unmapped(Unmapped::new(file, path, len))),
-        }
+        Ok(match reading.map(path, |permit| file.map(path, len, permit))? {
+            Some(region) => View::mapped(region, reading.access),
+            None => View::Unmapped(Unmapped::new(file, path, len)),
+        })
+    }
+
+    /// The same bytes, which are all that the file will have, by a mapping, if they are read without one and there is one now.
+    pub(crate) fn map_anew(&self, reading: Reading) -> Option<Self> {
+        let View::Unmapped(unmapped) = self else { return None };
+        let Unmapped { file, path, .. } = &**unmapped;
+        let mapped = reading.map(path, |permit| file.map(path, self.published(), permit));
+        // What cannot be mapped is read as before.
+        mapped.ok().flatten().map(|region| View::mapped(region, reading.access))
     }
 
     fn mapped(region: Arc<Region>, access: Access) -> Self {
@@ -117,6 +142,20 @@ impl View {
             region.advise(access);
         }
         View::Mapped { region, access }
+    }
+
+    pub(crate) fn is_mapped(&self) -> bool {
+        matches!(self, View::Mapped { .. })
+    }
+
+    /// Whether its file is read piece by piece.
+    pub(crate) fn is_unmapped(&self) -> bool {
+        matches!(self, View::Unmapped(_))
+    }
+
+    /// Whether it is memory of our own.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self, View::Held(_))
     }
 
     pub(crate) fn path(&self) -> &Arc<Path> {
@@ -348,13 +387,10 @@ impl GrowingView {
         capacity: u64,
         reading: Reading,
     ) -> Result<Self> {
-        match reading.mode {
-            ReadMode::Mapped => {
-                let map = file.map_growing(path, capacity).map_err(Error::io("map", &**path))?;
-                Ok(GrowingView::Mapped { map, access: reading.access })
-            }
-            ReadMode::Copy => Ok(GrowingView::Unmapped(Unmapped::new(file, path, 0))),
-        }
+        Ok(match reading.map(path, |permit| file.map_growing(path, capacity, permit))? {
+            Some(map) => GrowingView::Mapped { map, access: reading.access },
+            None => GrowingView::Unmapped(Unmapped::new(file, path, 0)),
+        })
     }
 
     pub(crate) fn view(&self) -> View {
@@ -447,6 +483,10 @@ mod tests {
     use crate::fs::Fs;
     use crate::fs::sim::{Op, SimFs};
 
+    fn reading(mode: ReadMode, access: Access) -> Reading {
+        Reading { mode, access, mappings: Mappings::of_process() }
+    }
+
     fn file(bytes: &[u8]) -> (SimFs, Arc<dyn File>, Arc<Path>) {
         let (fs, path) = (SimFs::new(0), Arc::from(Path::new("dir/file")));
         let file = fs.create(&path).unwrap();
@@ -457,7 +497,7 @@ mod tests {
     fn copy(published: u64) -> (SimFs, View) {
         let bytes: Vec<u8> = (0..20_000u32).map(|n| (n / 7) as u8).collect();
         let (fs, file, path) = file(&bytes);
-        let reading = Reading { mode: ReadMode::Copy, access: Access::Normal };
+        let reading = reading(ReadMode::Copy, Access::Normal);
         (fs, View::open(&file, &path, published, reading).unwrap())
     }
 
@@ -510,7 +550,7 @@ mod tests {
         file.write_at(b"first", 0).unwrap();
         file.write_at(b"middle", LEN / 2).unwrap();
         for mode in [ReadMode::Mapped, ReadMode::Copy] {
-            let reading = Reading { mode, access: Access::Normal };
+            let reading = reading(mode, Access::Normal);
             let whole = Whole::open(&file, &path, LEN, reading).unwrap();
             assert_eq!(whole.len() as u64, LEN);
             assert_eq!(
@@ -525,7 +565,7 @@ mod tests {
             assert!(!half.is_zeros_from(4) && half.is_zeros_from(5));
         }
         // Two reads are enough for a copy.
-        let reading = Reading { mode: ReadMode::Copy, access: Access::Normal };
+        let reading = reading(ReadMode::Copy, Access::Normal);
         fs.fail_at(2, Some(Op::Read), 5);
         Whole::open(&file, &path, LEN, reading).unwrap();
         assert!(fs.is_armed());
@@ -538,7 +578,7 @@ mod tests {
         file.set_len(len + 100).unwrap();
         for mode in [ReadMode::Mapped, ReadMode::Copy] {
             for access in [Access::Normal, Access::Random, Access::Sequential] {
-                let view = View::open(&file, &path, len, Reading { mode, access }).unwrap();
+                let view = View::open(&file, &path, len, reading(mode, access)).unwrap();
                 let steps = |to: u64, most: usize| {
                     let mut steps = Vec::new();
                     let flow = view.warm(0..to, |step| {
@@ -557,7 +597,7 @@ mod tests {
                 assert_eq!(steps(0, 9), (vec![], false));
             }
         }
-        let reading = Reading { mode: ReadMode::Copy, access: Access::Normal };
+        let reading = reading(ReadMode::Copy, Access::Normal);
         let view = View::open(&file, &path, len, reading).unwrap();
         fs.fail_at(1, Some(Op::Read), 5);
         let mut steps = 0;
@@ -569,5 +609,32 @@ mod tests {
             .is_err()
         );
         assert_eq!(steps, 1);
+    }
+
+    #[test]
+    fn a_file_for_which_no_mapping_is_left_is_read() {
+        let (fs, file, path) = file(b"what is in the file");
+        let mappings = Mappings::apart(2);
+        let reading = Reading { mappings, ..reading(ReadMode::Mapped, Access::Normal) };
+        let open = || View::open(&file, &path, 19, reading);
+        let (first, growing) = (open().unwrap(), GrowingView::new(&file, &path, 100, reading));
+        assert!(first.is_mapped() && growing.as_ref().unwrap().view().is_mapped());
+        let read = [open().unwrap(), GrowingView::new(&file, &path, 100, reading).unwrap().view()];
+        assert!(read.iter().all(View::is_unmapped));
+        assert_eq!(&*read[0].whole().unwrap(), b"what is in the file");
+        // A mapping counts until the last who holds its memory lets go.
+        let held = first.mapping().cloned();
+        drop(first);
+        assert!(open().unwrap().is_unmapped());
+        drop(held);
+        assert!(open().unwrap().is_mapped());
+        // Others of this process may have them all.
+        fs.fail_next(Op::Map, "file", 12);
+        assert!(open().unwrap().is_unmapped());
+        fs.fail_next(Op::Map, "file", 12);
+        assert!(GrowingView::new(&file, &path, 100, reading).unwrap().view().is_unmapped());
+        fs.fail_next(Op::Map, "file", 5);
+        assert!(matches!(open(), Err(Error::Io { action: "map", .. })));
+        assert_eq!(mappings.held(), 1, "none of these counts");
     }
 }

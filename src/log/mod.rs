@@ -16,6 +16,7 @@ use self::rotation::Appending;
 use crate::clock::Clock;
 use crate::commit::{self, Commits};
 use crate::companions::Companions;
+use crate::counters::Writes;
 use crate::directory::Directory;
 use crate::durable::Durable;
 use crate::error::{Error, Result};
@@ -39,6 +40,7 @@ pub(crate) struct Log {
     pub(crate) clock: Clock,
     pub(crate) reading: Reading,
     pub(crate) watchers: Arc<Watchers>,
+    pub(crate) writes: Writes,
     /// Of all positions; it never changes while the store is open.
     pub(crate) lineage: u32,
     segment_size: u64,
@@ -83,6 +85,7 @@ impl Log {
             clock,
             reading: Reading::new(options),
             watchers: Arc::default(),
+            writes: Writes::default(),
             lineage,
             segment_size: options.segment_size,
             read_only: options.read_only,
@@ -310,7 +313,7 @@ impl Log {
         }
         self.commits.poison().check()?;
         if let Some(Appending { active, .. }) = &mut writer.active {
-            active.withdraw(|active| self.commits.poison().attempt(|| active.sync()))?;
+            active.withdraw(|active| self.sync_data(|| active.sync()))?;
         }
         Ok(writer)
     }
@@ -368,8 +371,13 @@ impl Log {
         self.name(appending)?;
         let (file, path) = (appending.active.file(), Arc::clone(appending.active.path()));
         drop(writer);
-        self.commits.poison().attempt(|| file.sync().map_err(Error::io("sync", &*path)))?;
+        self.sync_data(|| file.sync().map_err(Error::io("sync", &*path)))?;
         Ok(flushed)
+    }
+
+    /// Makes a data file durable, or poisons the store.
+    fn sync_data(&self, sync: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.commits.poison().sync(|syncs| &syncs.data, sync)
     }
 
     fn append(
@@ -404,9 +412,12 @@ impl Log {
         run.iter().map(place).collect::<Option<_>>().ok_or_else(|| self.too_many_segments())
     }
 
-    /// Keeps for those who watch what has just been appended, all at once.
+    /// Counts what has just been appended, and keeps it for those who watch, all at once.
     #[inline]
     fn note(&self, writer: &mut Writer, records: &[Record<'_>], run: &[Appended]) {
+        for (record, appended) in records.iter().zip(run) {
+            self.writes.note(!record.is_tombstone(), appended.len);
+        }
         if self.watchers.is_any()
             && let (Some(appending), [first, ..], [.., last]) = (&writer.active, run, run)
         {

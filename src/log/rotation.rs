@@ -79,7 +79,7 @@ impl Log {
             return self.discard_empty(writer);
         }
         appending.active.finish()?;
-        self.commits.poison().attempt(|| appending.active.sync())?;
+        self.sync_data(|| appending.active.sync())?;
         let (entry, supersedes) = (appending.active.entry(), appending.supersedes);
         self.commits.commit(|manifest| {
             manifest.sealed.retain(|sealed| Some(sealed.id) != supersedes);

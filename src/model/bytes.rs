@@ -48,6 +48,7 @@ impl Bytes<'_> {
             default_ttl: (modes >> 6 == 3).then_some(TIMES / 8),
             read_mode: if modes >> 5 & 1 == 0 { ReadMode::Mapped } else { ReadMode::Copy },
             ordered: size % 2 == 1,
+            mappings: if size % 4 == 2 { usize::from(size / 64) } else { usize::MAX },
             damaged: size % 8 == 7,
         }
     }

@@ -45,9 +45,18 @@ pub(crate) struct Setup {
     pub(crate) stored_empty: bool,
     pub(crate) default_ttl: Option<u64>,
     pub(crate) read_mode: ReadMode,
+    /// How many files may be mapped at a time.
+    pub(crate) mappings: usize,
     pub(crate) ordered: bool,
     /// Every key is there before the first step, in a segment that ends in bytes that are no records.
     pub(crate) damaged: bool,
+}
+
+impl Setup {
+    /// Whether what was opened can be read when the machine is down.
+    fn maps_all(&self) -> bool {
+        self.read_mode == ReadMode::Mapped && self.mappings == usize::MAX
+    }
 }
 
 /// The store, and what may be in it.
@@ -126,6 +135,7 @@ impl Run {
             .segment_size(setup.segment_size)
             .durability(setup.durability)
             .read_mode(setup.read_mode)
+            .mappings_apart(setup.mappings)
             .empty_values(empty)
             .ordered(setup.ordered)
             .default_ttl(setup.default_ttl.map(Duration::from_micros));
@@ -370,7 +380,7 @@ impl Run {
         }
         self.store = match opened {
             // It opened, but only what is mapped can be read once the machine is down.
-            Ok(_) if self.machine.fs.is_down() && self.setup.read_mode == ReadMode::Copy => {
+            Ok(_) if self.machine.fs.is_down() && !self.setup.maps_all() => {
                 return self.go_down_from(earliest, self.end);
             }
             Ok(store) => store,

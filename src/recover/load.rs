@@ -20,7 +20,7 @@ use crate::keydir::KeyHasher;
 use crate::location::{Location, SegmentSlot};
 use crate::manifest::SealedEntry;
 use crate::record::Frame;
-use crate::segment::Segment;
+use crate::segment::{Amount, Segment};
 
 /// Records of a partition, about: their items fit into a core's second-level cache.
 const PARTITION: u64 = 16 << 10;
@@ -263,16 +263,15 @@ impl Loader<'_> {
         body: &Body<'_>,
         items: &mut Partitions,
     ) {
-        let (mut records, mut bytes, mut dead) = (0, 0, 0);
+        let (mut all, mut dead) = (Amount::default(), Amount::default());
         let verified = if self.trusting { VERIFIED } else { 0 };
         for placed in hint::entries(body.bytes()) {
             let (entry, offset) = (placed.entry, placed.offset);
-            records += 1;
-            bytes += placed.len;
+            all.add(Amount::record(placed.len));
             let mut marks = verified;
             if entry.sizes.is_tombstone() {
                 marks |= TOMBSTONE;
-                dead += placed.len;
+                dead.add(Amount::record(placed.len));
             } else if entry.expires_at.is_some() {
                 marks |= EXPIRES;
                 segment.usage().add_expiring(entry.expires_at, placed.len);
@@ -283,8 +282,7 @@ impl Loader<'_> {
                 items.push(Item { hash, place: place.bits(), entry: placed.at as u64 | marks });
             }
         }
-        segment.usage().add_records(records, bytes);
-        segment.usage().add_dead(dead);
+        segment.usage().add_all(all, dead);
         segment.usage().note_timestamp(body.timestamp);
     }
 
@@ -326,7 +324,7 @@ impl Loader<'_> {
     /// Of each key the newest.
     fn merge(&self, items: &[Item], segments: &BySlot) -> Merged {
         let mut merged = Merged { run: Vec::with_capacity(items.len()), keys: Vec::new() };
-        let mut stale = Stale { segments, bytes: vec![0; segments.list.len()] };
+        let mut stale = Stale { segments, dead: vec![Amount::default(); segments.list.len()] };
         let mut keys = Vec::new();
         for equal in items.chunk_by(|a, b| a.hash == b.hash) {
             match equal {
@@ -410,10 +408,10 @@ impl BySlot {
     }
 }
 
-/// Bytes of records that others supersede, by segments.
+/// Records that others supersede, by segments.
 struct Stale<'a> {
     segments: &'a BySlot,
-    bytes: Vec<u64>,
+    dead: Vec<Amount>,
 }
 
 impl Stale<'_> {
@@ -423,13 +421,13 @@ impl Stale<'_> {
         if item.entry & EXPIRES != 0 {
             self.segments.list[place].0.usage().add_stale(entry.expires_at, len);
         } else {
-            self.bytes[place] += len;
+            self.dead[place].add(Amount::record(len));
         }
     }
 
     fn count(self) {
-        for ((segment, _), bytes) in self.segments.list.iter().zip(self.bytes) {
-            segment.usage().add_dead(bytes);
+        for ((segment, _), dead) in self.segments.list.iter().zip(self.dead) {
+            segment.usage().add_all(Amount::default(), dead);
         }
     }
 }

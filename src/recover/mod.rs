@@ -299,7 +299,7 @@ impl Recovering<'_> {
         for ((_, segment), figures) in segments.iter().zip(&figures) {
             segment.usage().begin_with(figures);
             self.report.segments += 1;
-            self.report.records += figures.records;
+            self.report.records += figures.all.records;
         }
         self.index.note_newest();
         self.report.checkpoint = true;

@@ -1,4 +1,4 @@
-//! Bytes of records that expire, by the time at which they do.
+//! How many records expire, and their bytes, by the time at which they do.
 //!
 //! A bucket holds what expires within an interval of time: a second at first, and twice as much whenever there
 //! are too many buckets. So a segment's cost a few KiB at the most, whatever the times.
@@ -9,20 +9,22 @@
 
 use std::collections::BTreeMap;
 
+use super::Amount;
+
 /// The logarithm of the first width, in microseconds: 1.05 s.
 const FIRST_WIDTH: u32 = 20;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Buckets {
     /// None is empty. The key is that of every time in the interval, without its low bits.
-    bytes: BTreeMap<u64, u64>,
+    amounts: BTreeMap<u64, Amount>,
     /// The low bits that are left out.
     width: u32,
 }
 
 impl Default for Buckets {
     fn default() -> Self {
-        Buckets { bytes: BTreeMap::new(), width: FIRST_WIDTH }
+        Buckets { amounts: BTreeMap::new(), width: FIRST_WIDTH }
     }
 }
 
@@ -30,10 +32,10 @@ impl Buckets {
     /// Of a segment, at the most.
     pub(crate) const MOST: usize = 1024;
 
-    /// Adds what expires at a time in microseconds since the epoch.
+    /// Adds a record that expires at a time in microseconds since the epoch.
     pub(super) fn add(&mut self, expires_at: u64, len: u64) {
-        *self.bytes.entry(expires_at >> self.width).or_default() += len;
-        while self.bytes.len() > Self::MOST {
+        self.amounts.entry(expires_at >> self.width).or_default().add(Amount::record(len));
+        while self.amounts.len() > Self::MOST {
             self.widen();
         }
     }
@@ -42,19 +44,21 @@ impl Buckets {
     /// no more than there is.
     pub(super) fn take_out(&mut self, expires_at: u64, len: u64) {
         let bucket = expires_at >> self.width;
-        if let Some(bytes) = self.bytes.get_mut(&bucket) {
-            *bytes = bytes.saturating_sub(len);
-            if *bytes == 0 {
-                self.bytes.remove(&bucket);
+        if let Some(amount) = self.amounts.get_mut(&bucket) {
+            amount.take(Amount::record(len));
+            if amount.bytes == 0 {
+                self.amounts.remove(&bucket);
             }
         }
     }
 
-    /// Bytes in the buckets that have passed at `now`.
-    pub(super) fn passed(&self, now: u64) -> u64 {
+    /// What is in the buckets that have passed at `now`.
+    pub(super) fn passed(&self, now: u64) -> Amount {
         let last_moment = |bucket: u64| bucket << self.width | ((1 << self.width) - 1);
-        let passed = self.bytes.iter().take_while(|(bucket, _)| last_moment(**bucket) <= now);
-        passed.map(|(_, bytes)| bytes).sum()
+        let passed = self.amounts.iter().take_while(|(bucket, _)| last_moment(**bucket) <= now);
+        let mut sum = Amount::default();
+        passed.for_each(|(_, amount)| sum.add(*amount));
+        sum
     }
 
     /// How many low bits of a time play no part.
@@ -62,27 +66,27 @@ impl Buckets {
         self.width
     }
 
-    /// The bytes of each bucket.
-    pub(crate) fn parts(&self) -> impl ExactSizeIterator<Item = (u64, u64)> {
-        self.bytes.iter().map(|(bucket, bytes)| (*bucket, *bytes))
+    /// What is in each bucket.
+    pub(crate) fn parts(&self) -> impl ExactSizeIterator<Item = (u64, Amount)> {
+        self.amounts.iter().map(|(bucket, amount)| (*bucket, *amount))
     }
 
     /// As they were when these were their parts; `None` if they cannot have been.
-    pub(crate) fn of_parts(width: u32, parts: Vec<(u64, u64)>) -> Option<Self> {
+    pub(crate) fn of_parts(width: u32, parts: Vec<(u64, Amount)>) -> Option<Self> {
         let (count, most) = (parts.len(), u64::MAX.checked_shr(width)?);
-        let is_right = |(bucket, bytes): &(u64, u64)| *bucket <= most && *bytes > 0;
+        let is_right = |(bucket, amount): &(u64, Amount)| *bucket <= most && amount.bytes > 0;
         let are_right = width >= FIRST_WIDTH
             && count <= Self::MOST
             && parts.iter().all(is_right)
             && parts.is_sorted_by_key(|(bucket, _)| *bucket);
-        let bytes = BTreeMap::from_iter(parts);
-        (are_right && bytes.len() == count).then_some(Buckets { bytes, width })
+        let amounts = BTreeMap::from_iter(parts);
+        (are_right && amounts.len() == count).then_some(Buckets { amounts, width })
     }
 
     fn widen(&mut self) {
         self.width += 1;
-        for (bucket, len) in std::mem::take(&mut self.bytes) {
-            *self.bytes.entry(bucket >> 1).or_default() += len;
+        for (bucket, amount) in std::mem::take(&mut self.amounts) {
+            self.amounts.entry(bucket >> 1).or_default().add(amount);
         }
     }
 }
@@ -106,8 +110,11 @@ mod tests {
     }
 
     /// What has expired at `now` of records that are there.
-    fn expired(records: &[(u64, u64)], now: u64) -> u64 {
-        records.iter().filter(|(at, _)| *at <= now).map(|(_, len)| len).sum()
+    fn expired(records: &[(u64, u64)], now: u64) -> Amount {
+        let mut sum = Amount::default();
+        let expired = records.iter().filter(|(at, _)| *at <= now);
+        expired.for_each(|(_, len)| sum.add(Amount::record(*len)));
+        sum
     }
 
     proptest! {
@@ -129,22 +136,24 @@ mod tests {
                     buckets.take_out(at, len);
                 }
             }
-            prop_assert!(buckets.bytes.len() <= Buckets::MOST);
-            prop_assert!(buckets.bytes.values().all(|bytes| *bytes > 0));
+            prop_assert!(buckets.amounts.len() <= Buckets::MOST);
+            prop_assert!(buckets.amounts.values().all(|one| one.bytes > 0 && one.records > 0));
             let width = 1u64 << buckets.width;
             let ends = records.iter().flat_map(|(at, _)| [*at, at.saturating_sub(1)]);
-            let last = buckets.bytes.keys().map(|bucket| bucket * width + (width - 1));
+            let last = buckets.amounts.keys().map(|bucket| bucket * width + (width - 1));
             let ends = ends.step_by(31).chain(last.step_by(17));
             for now in times.iter().copied().chain(ends) {
                 let passed = buckets.passed(now);
-                prop_assert!(passed <= expired(&records, now));
+                let most = expired(&records, now);
+                prop_assert!(passed.bytes <= most.bytes && passed.records <= most.records);
                 let before = now.checked_sub(width - 1);
-                prop_assert!(passed >= before.map_or(0, |before| expired(&records, before)));
+                let least = before.map_or(Amount::default(), |before| expired(&records, before));
+                prop_assert!(passed.bytes >= least.bytes && passed.records >= least.records);
             }
             for (at, len) in records {
                 buckets.take_out(at, len);
             }
-            prop_assert!(buckets.bytes.is_empty());
+            prop_assert!(buckets.amounts.is_empty());
         }
     }
 
@@ -154,9 +163,9 @@ mod tests {
         buckets.add(SECOND, 1);
         buckets.add(2 * SECOND - 1, 10);
         buckets.add(2 * SECOND, 100);
-        assert_eq!(buckets.passed(2 * SECOND - 2), 0, "some of it has not expired");
-        assert_eq!(buckets.passed(2 * SECOND - 1), 11);
-        assert_eq!(buckets.passed(u64::MAX), 111);
+        assert_eq!(buckets.passed(2 * SECOND - 2).bytes, 0, "some of it has not expired");
+        assert_eq!(buckets.passed(2 * SECOND - 1), Amount { records: 2, bytes: 11 });
+        assert_eq!(buckets.passed(u64::MAX), Amount { records: 3, bytes: 111 });
     }
 
     #[test]
@@ -171,7 +180,7 @@ mod tests {
             buckets.add(n * SECOND, 1);
         }
         assert_eq!(buckets.width, FIRST_WIDTH + 2);
-        assert_eq!(buckets.passed(4 * SECOND), 8, "four seconds are a bucket");
+        assert_eq!(buckets.passed(4 * SECOND).bytes, 8, "four seconds are a bucket");
     }
 
     #[test]
@@ -180,8 +189,8 @@ mod tests {
         buckets.add(0, 5);
         buckets.take_out(SECOND, 3);
         buckets.take_out(1, 9);
-        assert_eq!(buckets.passed(u64::MAX), 0);
+        assert_eq!(buckets.passed(u64::MAX), Amount::default());
         buckets.add(0, 5);
-        assert_eq!(buckets.passed(u64::MAX), 5);
+        assert_eq!(buckets.passed(u64::MAX), Amount::record(5));
     }
 }

@@ -39,6 +39,31 @@ pub(crate) struct Segment {
     usage: Arc<Usage>,
 }
 
+/// Records, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amount {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Amount {
+    /// One record of `len` bytes.
+    pub(crate) fn record(len: u64) -> Self {
+        Amount { records: 1, bytes: len }
+    }
+
+    pub(crate) fn add(&mut self, other: Amount) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+    }
+
+    /// No more than there is.
+    fn take(&mut self, other: Amount) {
+        self.records = self.records.saturating_sub(other.records);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+    }
+}
+
 /// How much of a segment is of use. Outlives the change from active to sealed.
 #[derive(Default)]
 pub(crate) struct Usage {
@@ -47,6 +72,7 @@ pub(crate) struct Usage {
     dead_bytes: AtomicU64,
     /// Of the last record.
     timestamp: AtomicU64,
+    dead_records: AtomicU64,
     /// Of records that count, if they expire. Touched for no others.
     expiring: Mutex<Buckets>,
 }
@@ -68,21 +94,24 @@ impl Usage {
         self.timestamp.load(Ordering::Relaxed)
     }
 
-    /// For the one who has read what is in the segment.
-    pub(crate) fn add_records(&self, records: u64, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.records.fetch_add(records, Ordering::Relaxed);
+    /// There is so much, of which so much does not count, for the one who has read it.
+    pub(crate) fn add_all(&self, all: Amount, dead: Amount) {
+        self.bytes.fetch_add(all.bytes, Ordering::Relaxed);
+        self.records.fetch_add(all.records, Ordering::Relaxed);
+        self.dead_bytes.fetch_add(dead.bytes, Ordering::Relaxed);
+        self.dead_records.fetch_add(dead.records, Ordering::Relaxed);
     }
 
     /// Bytes that hold no record.
     pub(crate) fn add_unreadable(&self, len: u64) {
         self.bytes.fetch_add(len, Ordering::Relaxed);
-        self.add_dead(len);
+        self.dead_bytes.fetch_add(len, Ordering::Relaxed);
     }
 
-    /// There are `len` bytes that do not count, or do not any more.
+    /// There is a record of `len` bytes that does not count, or does not any more.
     pub(crate) fn add_dead(&self, len: u64) {
         self.dead_bytes.fetch_add(len, Ordering::Relaxed);
+        self.dead_records.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A record of `len` bytes counts until it expires, if it does.
@@ -101,15 +130,17 @@ impl Usage {
     }
 
     pub(crate) fn figures(&self) -> Figures {
-        let (bytes, records, dead_bytes) = (self.bytes(), self.records(), self.stale_bytes());
+        let dead = Amount {
+            records: self.dead_records.load(Ordering::Relaxed),
+            bytes: self.dead_bytes.load(Ordering::Relaxed),
+        };
         let (timestamp, expiring) = (self.timestamp(), self.expiring.lock().clone());
-        Figures { bytes, records, dead_bytes, timestamp, expiring }
+        Figures { all: self.all(), dead, timestamp, expiring }
     }
 
     /// Counts what was counted when these were the figures; nothing has been before.
     pub(crate) fn begin_with(&self, figures: &Figures) {
-        self.add_records(figures.records, figures.bytes);
-        self.add_dead(figures.dead_bytes);
+        self.add_all(figures.all, figures.dead);
         self.note_timestamp(figures.timestamp);
         *self.expiring.lock() = figures.expiring.clone();
     }
@@ -127,20 +158,33 @@ impl Usage {
         self.dead_bytes.load(Ordering::Relaxed).min(self.bytes())
     }
 
-    /// Bytes that do not count at `now`: with those that have expired, but for the last of them, see
-    /// [`Buckets`].
+    /// Everything, bytes that hold no record included.
+    pub(crate) fn all(&self) -> Amount {
+        Amount { records: self.records(), bytes: self.bytes() }
+    }
+
+    /// What does not count at `now`: with what has expired, but for the last of it, see [`Buckets`].
+    pub(crate) fn dead(&self, now: u64) -> Amount {
+        let passed = self.expiring.lock().passed(now);
+        let stale = self.dead_records.load(Ordering::Relaxed);
+        Amount {
+            records: (stale + passed.records).min(self.records()),
+            bytes: (self.stale_bytes() + passed.bytes).min(self.bytes()),
+        }
+    }
+
+    /// The bytes of that.
     pub(crate) fn dead_bytes(&self, now: u64) -> u64 {
-        (self.stale_bytes() + self.expiring.lock().passed(now)).min(self.bytes())
+        self.dead(now).bytes
     }
 }
 
 /// A [`Usage`] at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Figures {
-    pub(crate) bytes: u64,
-    pub(crate) records: u64,
+    pub(crate) all: Amount,
     /// Whatever the time.
-    pub(crate) dead_bytes: u64,
+    pub(crate) dead: Amount,
     pub(crate) timestamp: u64,
     pub(crate) expiring: Buckets,
 }
@@ -213,8 +257,19 @@ impl Segment {
         Segment { id, view, buffer: None, usage: Arc::default() }
     }
 
+    /// A sealed segment that was read without a mapping by one, if there is one now.
+    fn map_anew(&self, reading: Reading) -> Option<Self> {
+        let view = self.view.map_anew(reading)?;
+        Some(Segment { id: self.id, view, buffer: None, usage: Arc::clone(&self.usage) })
+    }
+
     pub(crate) fn id(&self) -> SegmentId {
         self.id
+    }
+
+    /// Whether it is not sealed: it is being appended to, here or by the one whose log is followed.
+    pub(crate) fn is_active(&self) -> bool {
+        self.buffer.is_some() || self.view.is_held()
     }
 
     pub(crate) fn path(&self) -> &Arc<Path> {

@@ -4,15 +4,16 @@
 //! - **K2**: a location in the key directory names a slot that is taken. Who first takes a [`Slots`] and
 //!   then looks into the key directory finds the segment there, or no segment because it came
 //!   later: then a newer `Slots` has it.
-//! - [`Table::retire`] is the one gate through which a segment leaves; no location may name it then.
+//! - [`Table::retire_all`] is the one gate through which a segment leaves; no location may name it then.
 //! - **K3**: a slot is used again only when nobody holds memory of the segment that was in it, nor a
 //!   [`Slots`] in which it is. So who holds either never meets another segment there.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use super::Segment;
-use crate::fs::Region;
+use crate::fs::{Reading, Region};
 use crate::location::SegmentSlot;
 use crate::sync::{ArcSwap, Guard, Mutex};
 
@@ -36,6 +37,15 @@ impl Slots {
         self.mappings.get(slot.index())?.as_ref()
     }
 
+    fn list(&self) -> Vec<(SegmentSlot, Arc<Segment>)> {
+        let taken = self.segments.iter().enumerate().filter_map(|(index, segment)| {
+            Some((SegmentSlot::from_index(index)?, Arc::clone(segment.as_ref()?)))
+        });
+        let mut list: Vec<_> = taken.collect();
+        list.sort_by_key(|(_, segment)| segment.id());
+        list
+    }
+
     fn put(&mut self, slot: SegmentSlot, segment: Option<Arc<Segment>>) {
         if self.segments.len() <= slot.index() {
             self.segments.resize(slot.index() + 1, None);
@@ -57,14 +67,13 @@ pub(crate) struct Table {
 /// Keeps the segments that leave while it is there.
 #[derive(Default)]
 pub(crate) struct Keeper {
-    left: Mutex<Vec<(SegmentSlot, Arc<Segment>)>>,
+    left: Mutex<HashMap<SegmentSlot, Arc<Segment>>>,
 }
 
 impl Keeper {
     /// The segment of a slot, if it has left.
     pub(crate) fn get(&self, slot: SegmentSlot) -> Option<Arc<Segment>> {
-        let left = self.left.lock();
-        left.iter().find(|(other, _)| *other == slot).map(|(_, segment)| Arc::clone(segment))
+        self.left.lock().get(&slot).cloned()
     }
 }
 
@@ -115,7 +124,9 @@ impl Table {
             slots.put(slot, Some(segment));
             given.push(slot);
         }
-        retired.retain(|leaving| !given.contains(&leaving.slot));
+        // The slots that are used again come first, in this order.
+        let mut used = given.iter().peekable();
+        retired.retain(|leaving| used.next_if(|slot| **slot == leaving.slot).is_none());
         self.slots.store(Arc::new(slots));
         Some(given)
     }
@@ -127,21 +138,48 @@ impl Table {
         self.put(slot, Some(segment));
     }
 
+    /// Lets sealed segments be mapped for which there was no mapping left, as many as there are mappings now.
+    pub(crate) fn map_more(&self, reading: Reading) {
+        let _changes = self.retired.lock();
+        let mut unmapped = self.list();
+        unmapped.retain(|(_, segment)| segment.view().is_unmapped() && !segment.is_active());
+        if unmapped.is_empty() {
+            return;
+        }
+        let mut slots = Slots::clone(&self.slots.load());
+        // The newest first: what was written last is most likely to be read.
+        let newest_first = unmapped.into_iter().rev();
+        let mapped = newest_first.map_while(|(slot, segment)| {
+            segment.map_anew(reading).map(|segment| (slot, Arc::new(segment)))
+        });
+        mapped.for_each(|(slot, segment)| slots.put(slot, Some(segment)));
+        self.slots.store(Arc::new(slots));
+    }
+
     /// Takes a segment out. No location names it any more.
     pub(crate) fn retire(&self, slot: SegmentSlot) {
+        self.retire_all([slot]);
+    }
+
+    /// Takes segments out, at the cost of one. No location names any of them any more.
+    pub(crate) fn retire_all(&self, leaving: impl IntoIterator<Item = SegmentSlot>) {
         let mut retired = self.retired.lock();
-        if let Some(segment) = self.get(slot) {
+        let mut slots = Slots::clone(&self.slots.load());
+        let mut keepers = Vec::new();
+        self.keepers.lock().retain(|keeper| {
+            keepers.extend(keeper.upgrade());
+            keeper.strong_count() > 0
+        });
+        for slot in leaving {
+            let Some(segment) = slots.get(slot).cloned() else { continue };
             let (path, bytes) = (Arc::downgrade(segment.path()), segment.usage().bytes());
             retired.push(Leaving { slot, path, bytes });
-            self.keepers.lock().retain(|keeper| {
-                let keeper = keeper.upgrade();
-                let keep = |keeper: &Arc<Keeper>| {
-                    keeper.left.lock().push((slot, Arc::clone(&segment)));
-                };
-                keeper.as_ref().map(keep).is_some()
-            });
-            self.put(slot, None);
+            for keeper in &keepers {
+                keeper.left.lock().insert(slot, Arc::clone(&segment));
+            }
+            slots.put(slot, None);
         }
+        self.slots.store(Arc::new(slots));
     }
 
     /// Keeps all segments that are there from being let go while the answer is held.
@@ -173,13 +211,7 @@ impl Table {
 
     /// All segments with their slots, in id order.
     pub(crate) fn list(&self) -> Vec<(SegmentSlot, Arc<Segment>)> {
-        let slots = self.slots.load();
-        let taken = slots.segments.iter().enumerate().filter_map(|(index, segment)| {
-            Some((SegmentSlot::from_index(index)?, Arc::clone(segment.as_ref()?)))
-        });
-        let mut list: Vec<_> = taken.collect();
-        list.sort_by_key(|(_, segment)| segment.id());
-        list
+        self.slots.load().list()
     }
 
     pub(crate) fn retired(&self) -> Retired {

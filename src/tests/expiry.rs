@@ -415,14 +415,15 @@ fn what_expires_between_a_look_and_a_write_was_absent() {
 }
 
 /// Bytes of the store's data files, and those of them that do not count, as the files themselves have it.
-fn truth(machine: &Machine, store: &Store, now: u64) -> (u64, u64) {
+fn truth(machine: &Machine, store: &Store, now: u64) -> [(u64, u64); 2] {
     let mut names = machine.data();
     if names.len() > store.stats().segments {
         // The active segment has taken it up, and is not sealed yet.
         names.remove(names.len() - 2);
     }
-    let (mut bytes, mut live) = (0, BTreeMap::new());
+    let (mut records, mut bytes, mut live) = (0, 0, BTreeMap::new());
     for_each_record(machine, &names, |frame| {
+        records += 1;
         bytes += frame.len();
         let counts = !frame.is_tombstone();
         // The last moment of its bucket.
@@ -430,12 +431,14 @@ fn truth(machine: &Machine, store: &Store, now: u64) -> (u64, u64) {
         let is_live = counts && passes.is_none_or(|last| last > now);
         live.insert(frame.key().to_vec(), if is_live { frame.len() } else { 0 });
     });
-    (bytes, bytes - live.values().sum::<u64>())
+    let live_records = live.values().filter(|len| **len > 0).count() as u64;
+    [(records, bytes), (records - live_records, bytes - live.values().sum::<u64>())]
 }
 
-fn counted(store: &Store) -> (u64, u64) {
+/// Records and their bytes: all, and those that are dead.
+fn counted(store: &Store) -> [(u64, u64); 2] {
     let stats = store.stats();
-    (stats.bytes, stats.dead_bytes)
+    [(stats.records, stats.bytes), (stats.dead_records, stats.dead_bytes)]
 }
 
 #[test]
@@ -458,7 +461,7 @@ fn expired_bytes_are_dead_and_compaction_returns_them() {
     machine.time.set(2 * BUCKET);
     assert_eq!(store.stats().dead_bytes, len + 1, "the copy is counted, too");
     store.compact().unwrap();
-    assert_eq!((store.len(), counted(&store).0), (1, 20 + 5 + 1));
+    assert_eq!((store.len(), counted(&store)[0]), (1, (1, 20 + 5 + 1)));
 }
 
 /// What is written while a compaction copies is counted in the copies.

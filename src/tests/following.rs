@@ -303,7 +303,9 @@ impl Run {
     fn check_stats(&self, store: &Store) {
         let fresh = Reading::open(&self.machine).unwrap().store.stats();
         let stats = store.stats();
-        let of = |s: &crate::Stats| (s.keys, s.segments, s.bytes, s.dead_bytes);
+        let of = |s: &crate::Stats| {
+            (s.keys, s.segments, s.records, s.bytes, s.dead_records, s.dead_bytes)
+        };
         assert_eq!(of(&stats), of(&fresh));
     }
 }

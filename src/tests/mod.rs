@@ -16,6 +16,7 @@ mod hazards;
 #[cfg(all(feature = "serde", feature = "tokio"))]
 mod layers;
 mod looks;
+mod many_segments;
 mod model;
 mod openings;
 mod ranges;
@@ -27,6 +28,7 @@ mod repair;
 mod replica;
 mod rules;
 mod snapshots;
+mod stats;
 mod support;
 mod taken_back;
 mod verify;

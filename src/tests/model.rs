@@ -16,14 +16,23 @@ const CASES: u32 = 300;
 pub(super) fn setup() -> impl Strategy<Value = Setup> {
     let hash_mask = prop_oneof![Just(u64::MAX), Just(1), Just(0)];
     let default_ttl = prop::option::weighted(0.3, ttl());
-    (64u64..900, durability(), hash_mask, any::<[bool; 2]>(), default_ttl).prop_map(
-        |(segment_size, durability, hash_mask, [stored_empty, ordered], default_ttl)| Setup {
+    let mappings = prop_oneof![3 => Just(usize::MAX), 1 => 0usize..5];
+    let modes = (any::<[bool; 2]>(), mappings);
+    (64u64..900, durability(), hash_mask, modes, default_ttl).prop_map(
+        |(
+            segment_size,
+            durability,
+            hash_mask,
+            ([stored_empty, ordered], mappings),
+            default_ttl,
+        )| Setup {
             segment_size,
             durability,
             hash_mask,
             stored_empty,
             default_ttl,
             read_mode: read_mode(),
+            mappings,
             ordered,
             damaged: false,
         },
@@ -57,6 +66,7 @@ pub(super) fn plain_setup() -> Setup {
         stored_empty: false,
         default_ttl: None,
         read_mode: read_mode(),
+        mappings: usize::MAX,
         ordered: false,
         damaged: false,
     }

@@ -38,6 +38,7 @@ struct Shown {
     keys: usize,
     bytes: u64,
     dead_bytes: u64,
+    dead_records: u64,
     time: u64,
     records: u64,
 }
@@ -55,7 +56,8 @@ fn shown(store: &Store) -> Shown {
     let (stats, records) = (store.stats(), store.recovery_report().records);
     assert_eq!(stats.keys, before.keys);
     let (keys, bytes, dead_bytes) = (stats.keys, stats.bytes, stats.dead_bytes);
-    Shown { contents, keys, bytes, dead_bytes, time: store.now(), records }
+    let dead_records = stats.dead_records;
+    Shown { contents, keys, bytes, dead_bytes, dead_records, time: store.now(), records }
 }
 
 /// What an opening of these files shows that reads the segments themselves.

@@ -243,9 +243,8 @@ fn bytes_that_cannot_be_read_are_damage_and_the_rest_is_looked_through() {
         [(name, 0, Damage::Unread { kind: std::io::Error::from_raw_os_error(5).kind() })]
     );
     assert!(report.records < sound.records && report.records > sound.records / 2);
-    // That a file may not be opened says nothing of what is in it.
-    machine.options = machine.options.read_mode(ReadMode::Mapped);
-    machine.fs.fail_next(Op::Map, "00000001", ErrorKind::OutOfMemory);
+    // That there is no memory for it says nothing of what is in a file.
+    machine.fs.fail_next(Op::Read, "00000001", ErrorKind::OutOfMemory);
     assert!(matches!(try_verify(&machine), Err(Error::Io { .. })));
 }
 

@@ -30,6 +30,7 @@ mod lock;
 mod maintenance;
 #[cfg(target_os = "linux")]
 mod modes;
+mod open_files;
 mod read_only;
 mod reading;
 mod support;

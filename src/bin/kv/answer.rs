@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 
-use serde::Serializer;
+use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
 use crate::failure::{Failure, Result};
@@ -33,6 +33,22 @@ pub(crate) fn to_stdout(write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Res
         Err(Failure::Stdout(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome,
     }
+}
+
+/// Writes figures that know their names: as one JSON object, or the text in its place.
+pub(crate) fn print_figures(
+    shape: Shape,
+    figures: &impl Serialize,
+    text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    let json = |out: &mut dyn Write| {
+        serde_json::to_writer(&mut *out, figures)?;
+        out.write_all(b"\n")
+    };
+    to_stdout(|out| {
+        let written = if shape.json { json(out) } else { text(out) };
+        written.map_err(Failure::Stdout)
+    })
 }
 
 /// Figures and findings by name, in order.

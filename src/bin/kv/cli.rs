@@ -206,8 +206,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         beside: Beside,
     },
-    /// Write figures about the store, one `name value` a line.
-    Stats(Beside),
+    /// Write figures about the store and its segments, as a table; with `--json` as an object.
+    ///
+    /// What is counted (puts, bytes written, compactions, syncs) is of the process that has the store open, here this one.
+    Stats {
+        /// Every segment, and not only the 20 with the most dead bytes.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        beside: Beside,
+    },
     /// Rewrite the store so that only live records take up space.
     Compact,
     /// Make DEST hold what the store does, as a store; done again, bring what is new.

@@ -84,7 +84,9 @@ pub(crate) fn run(cli: &Cli) -> Result<Outcome> {
         Command::Export { dest, format, beside } => {
             reading(beside, &|store| export::export(shape, store, dest, *format))
         }
-        Command::Stats(beside) => reading(beside, &|store| maintenance::stats(shape, store)),
+        Command::Stats { all, beside } => {
+            reading(beside, &|store| maintenance::stats(shape, store, *all))
+        }
         Command::Compact => on_store(dir, &existing(), |store| maintenance::compact(shape, store)),
         Command::Backup { dest } => {
             on_store(dir, &existing(), |store| maintenance::backup(shape, store, dest))

@@ -2,37 +2,18 @@
 
 use std::path::Path;
 
-use zerocask::{Stats, Store};
+use zerocask::Store;
 
-use crate::answer::{Answer, Outcome, Shape};
+use crate::answer::{self, Answer, Outcome, Shape};
 use crate::failure::Result;
 use crate::progress::{Measure, with_bar};
 
-pub(crate) fn stats(shape: Shape, store: &Store) -> Result<Outcome> {
-    let figures = figures(&store.stats());
-    let mut answer = Answer::default();
-    figures.iter().for_each(|(name, value)| answer.add(name, *value));
-    let width = figures.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    answer.print_or(shape, |out| {
-        figures.iter().try_for_each(|(name, value)| writeln!(out, "{name:width$} {value}"))
+pub(crate) fn stats(shape: Shape, store: &Store, all: bool) -> Result<Outcome> {
+    let stats = store.stats();
+    answer::print_figures(shape, &stats, |out| {
+        if all { write!(out, "{stats:#}") } else { write!(out, "{stats}") }
     })?;
     Ok(Outcome::Done)
-}
-
-fn figures(stats: &Stats) -> [(&'static str, u64); 11] {
-    [
-        ("keys", stats.keys as u64),
-        ("segments", stats.segments as u64),
-        ("bytes", stats.bytes),
-        ("dead_bytes", stats.dead_bytes),
-        ("buffered_bytes", stats.buffered_bytes),
-        ("unsynced_bytes", stats.unsynced_bytes),
-        ("key_directory_bytes", stats.key_directory_bytes as u64),
-        ("pinned_segments", stats.pinned_segments as u64),
-        ("pinned_bytes", stats.pinned_bytes),
-        ("snapshots", stats.snapshots as u64),
-        ("snapshot_changes", stats.snapshot_changes as u64),
-    ]
 }
 
 pub(crate) fn compact(shape: Shape, store: &Store) -> Result<Outcome> {

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn permit() -> Permit {
+    crate::mappings::Mappings::of_process().take().unwrap()
+}
+
 fn path() -> Arc<Path> {
     Arc::from(Path::new("test"))
 }
@@ -79,15 +83,15 @@ fn m1_slices_stay_as_they_were_while_the_chunk_is_appended_to_from_another_threa
 fn m2_a_file_shorter_than_asked_is_not_mapped() {
     let file = OsFile::new(tempfile::tempfile().unwrap());
     file.write_at(b"four", 0).unwrap();
-    assert!(file.map(&path(), 5).is_err());
-    assert_eq!(file.map(&path(), 4).unwrap().get_from(0), Some(&b"four"[..]));
-    assert_eq!(file.map(&path(), 0).unwrap().get_from(0), Some(&b""[..]));
+    assert!(file.map(&path(), 5, permit()).is_err());
+    assert_eq!(file.map(&path(), 4, permit()).unwrap().get_from(0), Some(&b"four"[..]));
+    assert_eq!(file.map(&path(), 0, permit()).unwrap().get_from(0), Some(&b""[..]));
 }
 
 #[test]
 fn m2_a_growing_map_shows_what_is_written_after_it_was_made() {
     let file = OsFile::new(tempfile::tempfile().unwrap());
-    let map = file.map_growing(&path(), 1 << 20).unwrap();
+    let map = file.map_growing(&path(), 1 << 20, permit()).unwrap();
     file.write_at(b"hello", 0).unwrap();
     assert_eq!(map.region().get(0..5), None);
     map.publish(5);
@@ -110,11 +114,11 @@ fn populating_maps_in_every_page_at_the_range_and_no_file_that_was_cut() {
     const LEN: usize = 1 << 20;
     let file = OsFile::new(tempfile::tempfile().unwrap());
     file.write_at(&vec![7; LEN], 0).unwrap();
-    let by_advice = file.map(&path(), LEN as u64).unwrap();
+    let by_advice = file.map(&path(), LEN as u64, permit()).unwrap();
     assert_eq!(resident(&by_advice), 0);
     by_advice.populate(0..LEN).unwrap();
     assert_eq!(resident(&by_advice), LEN);
-    let by_touch = file.map(&path(), LEN as u64).unwrap();
+    let by_touch = file.map(&path(), LEN as u64, permit()).unwrap();
     by_touch.touch(0..LEN);
     assert_eq!(resident(&by_touch), LEN);
 

@@ -30,6 +30,7 @@ use disk::{Disk, Inode, InodeId, NameOp, Random, parent};
 
 use super::os::OsFile;
 use super::{File, Fs, GrowingMap, Lock, Region};
+use crate::mappings::Permit;
 
 /// The kinds of operations. Those from `Open` on do not change a disk and do not count. From `Read` on they
 /// fail only if that is armed for their kind.
@@ -614,14 +615,19 @@ impl File for SimFile {
         self.file.will_need(offset, len)
     }
 
-    fn map(&self, path: &Arc<Path>, len: u64) -> io::Result<Arc<Region>> {
+    fn map(&self, path: &Arc<Path>, len: u64, permit: Permit) -> io::Result<Arc<Region>> {
         self.meet(Op::Map)?;
-        self.file.map(path, len)
+        self.file.map(path, len, permit)
     }
 
-    fn map_growing(&self, path: &Arc<Path>, capacity: u64) -> io::Result<GrowingMap> {
+    fn map_growing(
+        &self,
+        path: &Arc<Path>,
+        capacity: u64,
+        permit: Permit,
+    ) -> io::Result<GrowingMap> {
         self.meet(Op::Map)?;
-        self.file.map_growing(path, capacity)
+        self.file.map_growing(path, capacity, permit)
     }
 }
 

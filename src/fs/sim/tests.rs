@@ -145,10 +145,11 @@ fn a_failed_sync_drops_the_dirty_pages_that_reads_still_see() {
 #[test]
 fn mappings_see_later_writes() {
     let (fs, file) = with_file();
-    let growing = file.map_growing(&path("a"), 100).unwrap();
+    let permit = crate::mappings::Mappings::apart(2);
+    let growing = file.map_growing(&path("a"), 100, permit.take().unwrap()).unwrap();
     file.write_at(b"hello", 0).unwrap();
     growing.publish(5);
-    let sealed = fs.open(&path("a")).unwrap().map(&path("a"), 5).unwrap();
+    let sealed = fs.open(&path("a")).unwrap().map(&path("a"), 5, permit.take().unwrap()).unwrap();
     assert_eq!(growing.region().get(0..5), Some(&b"hello"[..]));
     fs.write(&path("a"), b"jello");
     assert_eq!(sealed.get(0..5), Some(&b"jello"[..]));

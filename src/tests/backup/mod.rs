@@ -230,7 +230,7 @@ fn a_file_of_the_backup_that_cannot_be_looked_at_is_not_one_that_is_lost() {
         machine.fs.fail_next(op, name.to_str().unwrap(), EMFILE);
         machine.fs.fail_next(Op::Create, ".data.tmp", EMFILE);
         match backup(&store) {
-            Err(Error::Io { path, .. }) => assert_eq!(path, name),
+            Err(Error::TooManyOpenFiles { path, .. }) => assert_eq!(path, name),
             other => panic!("{other:?}"),
         }
         machine.fs.disarm();
