@@ -1,5 +1,5 @@
 //! The figures that the store promises, each against something everybody has, in one run:
-//! `cargo bench --bench ratios [-- get] [-- put] [-- writes] [-- size] [-- access] [-- memory] [-- growth]`,
+//! `cargo bench --bench ratios [-- get] [-- put] [-- iteration] [-- writes] [-- size] [-- access] [-- memory] [-- growth]`,
 //! and with `--features serde,tokio` `[-- layers]`. Prints markdown.
 //!
 //! Machines are noisy, so no time here is compared with one of another moment: A and B take turns in
@@ -10,6 +10,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod iteration;
 #[cfg(all(feature = "serde", feature = "tokio"))]
 mod layers;
 mod writes;
@@ -93,6 +94,9 @@ fn main() {
     }
     if wanted("put") {
         compare_put(&plan);
+    }
+    if wanted("iteration") {
+        iteration::compare(plan.records, plan.rounds);
     }
     if wanted("writes") {
         writes::compare(plan.writes, plan.rounds);

@@ -66,6 +66,18 @@ impl Keeper {
         let left = self.left.lock();
         left.iter().find(|(other, _)| *other == slot).map(|(_, segment)| Arc::clone(segment))
     }
+
+    /// These segments, and those that have left.
+    pub(crate) fn with(&self, slots: &Slots) -> Slots {
+        let mut slots = slots.clone();
+        for (slot, segment) in self.left.lock().iter() {
+            // One that had not left yet when these were taken may have become another view since.
+            if slots.get(*slot).is_none() {
+                slots.put(*slot, Some(Arc::clone(segment)));
+            }
+        }
+        slots
+    }
 }
 
 struct Leaving {
