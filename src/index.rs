@@ -611,11 +611,8 @@ impl Index {
         let region = slots.mapping(location.slot())?;
         let start = location.offset() as usize;
         let bytes = region.get_from(start)?;
-        if self.must_verify(location) {
-            return None;
-        }
-        let (key_end, end) = record::plain_ends(bytes)?;
-        let (key_end, end) = (start + key_end, start + end);
+        let ends = if self.must_verify(location) { None } else { record::plain_ends(bytes) };
+        let (key_end, end) = ends.map(|(key_end, end)| (start + key_end, start + end))?;
         Some(Place { key: start + HEADER_LEN..key_end, value: key_end..end })
     }
 

@@ -150,10 +150,8 @@ impl<'a> Walk<'a> {
                 self.prefetch(later);
             }
             let quick = self.sight.log.index.quick_entry(&self.entries.slots, location);
-            if let Some(place) = quick
-                && self.own.is_none()
-            {
-                self.slot = Some(location.slot());
+            if let Some(place) = quick {
+                (self.slot, self.own) = (Some(location.slot()), None);
                 self.wanted_len = self.wanted.end(&place) - location.offset() as usize;
                 return Some(Ok(place));
             }
@@ -166,9 +164,8 @@ impl<'a> Walk<'a> {
     /// A record of any kind, if it counts.
     #[inline(never)]
     fn read_slowly(&mut self, location: Location) -> Option<Result<Place>> {
-        self.own = None;
-        let Sight { log, .. } = self.sight;
-        let Pair { key, hit } = match log.index.read_entry(&self.entries.slots, location) {
+        let index = &self.sight.log.index;
+        let Pair { key, hit } = match index.read_entry(&self.entries.slots, location) {
             Ok(pair) => pair,
             Err(error) => return Some(Err(error)),
         };

@@ -232,7 +232,8 @@ fn a_record_is_checked_when_it_comes_by_and_a_bad_one_is_an_error_in_its_place()
 
 #[test]
 fn records_of_every_kind_come_as_slices_as_they_do_as_values() {
-    let mut machine = Machine::new(1 << 20);
+    // So small that what is sealed stays where it is.
+    let mut machine = Machine::new(16 << 10);
     segment(&machine, |store| {
         store.put("plain", "value").unwrap();
         store.put("", "of the empty key").unwrap();
@@ -247,7 +248,8 @@ fn records_of_every_kind_come_as_slices_as_they_do_as_values() {
         if !read_only {
             store.put("in the file", "flushed").unwrap();
             store.flush().unwrap();
-            store.put("in the buffer", "not flushed").unwrap();
+            // So many that one comes before one in a mapping.
+            (0..20).for_each(|n| store.put([n], "not flushed").unwrap());
         }
         for time in [0, 2_000_000] {
             machine.time.set(time);
@@ -283,6 +285,24 @@ fn records_of_every_kind_come_as_slices_as_they_do_as_values() {
         machine.time.set(0);
         store.close().unwrap();
     }
+}
+
+#[test]
+fn what_a_read_only_store_holds_in_pieces_comes_as_slices() {
+    const LEN: usize = 9 << 20;
+    let machine = Machine::new(64 << 20);
+    let store = machine.open().unwrap();
+    (0..3).for_each(|n| store.put([n], vec![n; LEN]).unwrap());
+    store.flush().unwrap();
+    let reading = machine.read_only().open().unwrap();
+    let (mut pairs, mut found) = (reading.iter(), Vec::new());
+    while let Some(pair) = pairs.next_slices() {
+        let (key, value) = pair.unwrap();
+        assert!(value.len() == LEN && value.iter().all(|byte| [*byte] == key));
+        found.push(key.to_vec());
+    }
+    found.sort();
+    assert_eq!(found, [[0], [1], [2]]);
 }
 
 #[test]
