@@ -29,15 +29,15 @@ pub(super) fn compare(records: usize, rounds: usize) {
         let bare = || time(|| assert_eq!(pass(&maps), records));
         Rounds::run(rounds, records, all, bare).print(what, target);
     };
-    run("`Iter::next_slices`", 2.0, &|| slices(store.iter()));
-    run("… in two parts by two threads", 1.0, &|| {
+    run("`Iter::next_slices`", 3.0, &|| slices(store.iter()));
+    run("… in two parts by two threads", 2.0, &|| {
         thread::scope(|scope| {
             let parts = store.iter().split(2).into_iter();
             let running: Vec<_> = parts.map(|part| scope.spawn(|| slices(part))).collect();
             running.into_iter().map(|part| part.join().unwrap()).sum()
         })
     });
-    run("`Store::iter`", 4.0, &|| {
+    run("`Store::iter`", 6.0, &|| {
         let mut count = 0;
         for pair in store.iter() {
             let (key, value) = pair.unwrap();
@@ -46,7 +46,7 @@ pub(super) fn compare(records: usize, rounds: usize) {
         }
         count
     });
-    run("`Keys::next_slice`", 2.0, &|| {
+    run("`Keys::next_slice`", 3.0, &|| {
         let (mut keys, mut count) = (store.keys(), 0);
         while let Some(key) = keys.next_slice() {
             touch(key.unwrap());
@@ -54,7 +54,7 @@ pub(super) fn compare(records: usize, rounds: usize) {
         }
         count
     });
-    run("`Store::keys`", 4.0, &|| {
+    run("`Store::keys`", 5.0, &|| {
         let mut count = 0;
         for key in store.keys() {
             touch(&key.unwrap());
@@ -62,7 +62,7 @@ pub(super) fn compare(records: usize, rounds: usize) {
         }
         count
     });
-    run("`Store::keys`, and a `get` of each", 20.0, &|| {
+    run("`Store::keys`, and a `get` of each", 30.0, &|| {
         let mut count = 0;
         for key in store.keys() {
             touch(&store.get(key.unwrap()).unwrap().unwrap());
@@ -71,7 +71,7 @@ pub(super) fn compare(records: usize, rounds: usize) {
         count
     });
     let snapshot = store.snapshot().unwrap();
-    run("`Snapshot::iter`, `next_slices`", 2.0, &|| slices(snapshot.iter()));
+    run("`Snapshot::iter`, `next_slices`", 3.0, &|| slices(snapshot.iter()));
     drop(snapshot);
     store.close().unwrap();
 }
