@@ -136,15 +136,16 @@ impl Moment {
     fn write_file(&self, log: &Log) -> Result<()> {
         let Manifest { seed, nonce, .. } = self.manifest;
         let head = Head { seed, nonce, segments: self.segments.clone(), shards: Vec::new() };
-        let visit = |from, visitor: &mut dyn FnMut(u64, Location)| {
+        let visit = |hashes, visitor: &mut dyn FnMut(u64, Location)| {
             let mut lost = None;
-            let next = self.past.visit_from(&log.index.keydir, from, |hash, location| {
-                match self.renumbered(location) {
-                    Some(location) => visitor(hash, location),
-                    None => lost = Some(location),
-                }
-            });
-            lost.map_or(Ok(next), |location| Err(log.index.lost(location)))
+            let rest =
+                self.past.visit_first(&log.index.keydir, hashes, |hash, location| {
+                    match self.renumbered(location) {
+                        Some(location) => visitor(hash, location),
+                        None => lost = Some(location),
+                    }
+                });
+            lost.map_or(Ok(rest), |location| Err(log.index.lost(location)))
         };
         checkpoint::file::write(&*log.fs, &log.directory, head, self.past.len, visit)
     }

@@ -10,7 +10,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +23,7 @@ use crate::manifest::Manifest;
 use crate::options::{Options, Verify};
 use crate::ordered::OrderedKeys;
 use crate::past::Past;
-use crate::record::{self, Frame};
+use crate::record::{self, Frame, HEADER_LEN};
 use crate::segment::scan::{self, Found, Rules};
 use crate::segment::{self, Pin, Segment, Slots, Table};
 
@@ -72,8 +72,12 @@ pub(crate) struct Seen<'k> {
     is_live: bool,
 }
 
-/// An entry of the key directory, with its segment.
-pub(crate) type Entry = (Location, Arc<Segment>);
+/// Entries of the key directory, seen after the segments were taken that they name (K2).
+#[derive(Default)]
+pub(crate) struct Entries {
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) locations: Vec<Location>,
+}
 
 /// The entry that a writer replaces.
 pub(crate) struct Existing {
@@ -133,11 +137,17 @@ impl Existing {
     }
 }
 
+/// Where the parts of a record lie in a region.
+pub(crate) struct Place {
+    pub(crate) key: Range<usize>,
+    pub(crate) value: Range<usize>,
+}
+
 /// The key and the value of an entry.
-pub(crate) struct Pair {
+pub(crate) struct Pair<'t> {
     /// In the region of the hit.
     pub(crate) key: Range<usize>,
-    pub(crate) hit: Hit<'static>,
+    pub(crate) hit: Hit<'t>,
 }
 
 /// A record that a copy of its segment has to hold.
@@ -647,25 +657,49 @@ impl Index {
     }
 
     /// A record that was found, with its key.
-    pub(crate) fn pair(&self, hit: Hit<'static>) -> Result<Pair> {
+    pub(crate) fn pair<'t>(&self, hit: Hit<'t>) -> Result<Pair<'t>> {
         let start = (hit.location.offset() - hit.region.base()) as usize;
         let key = hit.frame()?.key_range();
         Ok(Pair { key: start + key.start..start + key.end, hit })
     }
 
-    /// The record of an entry, whatever its key is.
-    pub(crate) fn read_entry(&self, entry: &Entry) -> Result<Pair> {
-        let (location, segment) = entry;
+    /// The record at `location`, seen since `slots` were taken, if it is of the most frequent kind, as for `quick`. `None` says
+    /// nothing: `read_entry` knows the rest.
+    #[inline(always)]
+    pub(crate) fn quick_entry(&self, slots: &Slots, location: Location) -> Option<Place> {
+        let region = slots.mapping(location.slot())?;
+        let start = location.offset() as usize;
+        let bytes = region.get_from(start)?;
+        let ends = if self.must_verify(location) { None } else { record::plain_ends(bytes) };
+        let (key_end, end) = ends.map(|(key_end, end)| (start + key_end, start + end))?;
+        Some(Place { key: start + HEADER_LEN..key_end, value: key_end..end })
+    }
+
+    /// The record of an entry, whatever its key is. The entry was seen after `slots` were taken.
+    pub(crate) fn read_entry<'t>(&self, slots: &'t Slots, location: Location) -> Result<Pair<'t>> {
+        let segment = slots.get(location.slot()).ok_or_else(|| self.lost(location))?;
         let pin = segment.pin(location.offset())?;
         let corrupt = |damage| pin.corrupt(damage);
         let frame = pin.frame().map_err(corrupt)?;
-        if self.must_verify(*location) {
-            frame.verify().map_err(corrupt)?;
+        if self.must_verify(location) {
+            self.check(|| self.hash(frame.key()), location, &frame).map_err(corrupt)?;
         }
-        let key = in_region(&pin, frame.key_range());
-        let extent = extent(&pin, &frame);
-        let hit = Hit { location: *location, region: pin.region, extent };
-        Ok(Pair { key, hit: hit.into_owned() })
+        let (key, extent) = (in_region(&pin, frame.key_range()), extent(&pin, &frame));
+        Ok(Pair { key, hit: Hit { location, region: pin.region, extent } })
+    }
+
+    /// Checks a record, and notes that it has passed if that is of use.
+    fn check(
+        &self,
+        hash: impl FnOnce() -> u64,
+        location: Location,
+        frame: &Frame<'_>,
+    ) -> Result<(), Damage> {
+        frame.verify()?;
+        if self.verify != Verify::Always {
+            self.keydir.mark_verified(hash(), location);
+        }
+        Ok(())
     }
 
     #[inline(always)]
@@ -676,32 +710,33 @@ impl Index {
         }
     }
 
-    /// Every entry of some hashes from `from` on, now or then, with its segment, and the hash at which to go on.
-    pub(crate) fn entries_from(
+    /// Finds every entry of the first ones of some hashes, now or then, and gives the other hashes. The memory of the
+    /// entries that were there before is used for them.
+    pub(crate) fn entries_of_first(
         &self,
-        from: u64,
+        hashes: RangeInclusive<u64>,
         past: Option<&Past>,
-    ) -> (Vec<Result<Entry>>, Option<u64>) {
+        entries: &mut Entries,
+    ) -> Option<RangeInclusive<u64>> {
+        let Entries { slots, locations } = entries;
         loop {
-            let slots = self.segments.now();
-            let mut locations = Vec::new();
+            let now = self.segments.snapshot();
+            locations.clear();
             let push = |_, location| locations.push(location);
-            let next = match past {
-                None => self.keydir.visit_from(from, push),
-                Some(past) => past.visit_from(&self.keydir, from, push),
+            let rest = match past {
+                None => self.keydir.visit_first(hashes.clone(), push),
+                Some(past) => past.visit_first(&self.keydir, hashes.clone(), push),
             };
-            let hold = |location: Location| {
-                let slot = location.slot();
-                let segment = match past {
-                    None => slots.get(slot).cloned(),
-                    Some(past) => past.segment(&slots, slot),
-                };
-                segment.map(|segment| (location, segment)).ok_or_else(|| self.lost(location))
-            };
-            let entries: Vec<_> = locations.into_iter().map(hold).collect();
-            // Some may have come later than the segments that were taken.
-            if entries.iter().all(Result::is_ok) || self.segments.is_now(&slots) {
-                return (entries, next);
+            let has_all = |slots: &Slots| locations.iter().all(|at| slots.get(at.slot()).is_some());
+            *slots = Arc::clone(&now);
+            if let Some(past) = past
+                && !has_all(slots)
+            {
+                *slots = Arc::new(past.segments(&now));
+            }
+            // Some may have come later than the segments that were taken. If ever one names none, it is told.
+            if has_all(slots) || self.segments.is_now(&now) {
+                return rest;
             }
         }
     }
@@ -726,10 +761,7 @@ impl Index {
         let is_same = frame.key() == key;
         // Equal hashes and different keys: either a collision, one in 2^64, or damage.
         if self.must_verify(location) || !is_same {
-            frame.verify()?;
-            if self.verify != Verify::Always {
-                self.keydir.mark_verified(hash, location);
-            }
+            self.check(|| hash, location, &frame)?;
         }
         Ok(is_same.then(|| extent(pin, &frame)))
     }

@@ -68,6 +68,7 @@ mod typed;
 mod value;
 mod verify;
 mod views;
+mod walk;
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::AsyncStore;

@@ -4,6 +4,7 @@
 //! aside (K8), and every segment that leaves is kept. An entry that a compaction moves has not changed:
 //! the copy is the same record. So nothing grows but by what is written or removed meanwhile.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::keydir::{KeyDirectory, Overlay};
@@ -37,14 +38,19 @@ impl Past {
         keydir.all_past(&self.overlay, hash)
     }
 
-    /// As [`KeyDirectory::visit_from`], entries as they were.
-    pub(crate) fn visit_from(
+    /// As [`KeyDirectory::visit_first`], entries as they were.
+    pub(crate) fn visit_first(
         &self,
         keydir: &KeyDirectory,
-        from: u64,
+        hashes: RangeInclusive<u64>,
         visitor: impl FnMut(u64, Location),
-    ) -> Option<u64> {
-        keydir.visit_past_from(&self.overlay, from, visitor)
+    ) -> Option<RangeInclusive<u64>> {
+        keydir.visit_past_first(&self.overlay, hashes, visitor)
+    }
+
+    /// The segments of now with those that have left since then.
+    pub(crate) fn segments(&self, slots: &Slots) -> Slots {
+        self.keeper.with(slots)
     }
 
     /// The segment that a location of then means, among the segments of now and those that have left; `None` if it came

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::ordered::{self, Bounds};
 use crate::sight::{KeyValue, Sight};
 use crate::value::Value;
+use crate::walk::{Walk, Wanted};
 
 /// So many keys are taken from the ordered index at a time.
 const CHUNK: usize = 128;
@@ -53,11 +54,10 @@ impl<'a> Range<'a> {
     /// Finds the keys among all.
     fn sort(&mut self, bounds: &Bounds) {
         let mut keys: Vec<Box<[u8]>> = Vec::new();
-        for found in self.sight.walk() {
+        let mut walk = Walk::new(self.sight, Wanted::Keys);
+        while let Some(found) = walk.lend() {
             match found {
-                Ok(KeyValue { key, .. }) if ordered::contains(bounds, &key) => {
-                    keys.push((*key).into())
-                }
+                Ok((key, _)) if ordered::contains(bounds, key) => keys.push(key.into()),
                 Ok(_) => {}
                 Err(Error::Closed) => return,
                 Err(error) => self.errors.push_back(error),

@@ -280,9 +280,7 @@ impl Layout {
 /// As few instructions as will do, because it stands on the hottest path; [`Frame`] knows all records.
 #[inline(always)]
 pub(crate) fn plain_value(bytes: &[u8], key: &[u8]) -> Option<Range<usize>> {
-    let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>()?;
-    let (_, sizes) = header.split_last_chunk::<8>()?;
-    let sizes = u64::from_be_bytes(*sizes) & !(u64::from(FLAGS_IN_PLACE) << 32);
+    let (sizes, rest) = plain_sizes(bytes)?;
     // Any other flag would make it another length than a key can have.
     if sizes >> 32 != key.len() as u64 || key.len() > MAX_KEY_LEN {
         return None;
@@ -291,6 +289,28 @@ pub(crate) fn plain_value(bytes: &[u8], key: &[u8]) -> Option<Range<usize>> {
     let value_len = (sizes & u64::from(u32::MAX)) as usize;
     let start = HEADER_LEN + key.len();
     (value_len <= behind.len() && is_same(own_key, key)).then_some(start..start + value_len)
+}
+
+/// Where the key ends and where the value does, which follows it, in the record at the start of `bytes`, if that is
+/// one of those that [`plain_value`] knows.
+#[inline(always)]
+pub(crate) fn plain_ends(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (sizes, rest) = plain_sizes(bytes)?;
+    let (key_len, value_len) = (sizes >> 32, sizes & u64::from(u32::MAX));
+    // As above. Both lengths are of 32 bits.
+    if key_len > MAX_KEY_LEN as u64 || key_len + value_len > rest.len() as u64 {
+        return None;
+    }
+    let key_end = HEADER_LEN + key_len as usize;
+    Some((key_end, key_end + value_len as usize))
+}
+
+/// The two sizes as one word, without the flags that move nothing, and what is behind the header.
+#[inline(always)]
+fn plain_sizes(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>()?;
+    let (_, sizes) = header.split_last_chunk::<8>()?;
+    Some((u64::from_be_bytes(*sizes) & !(u64::from(FLAGS_IN_PLACE) << 32), rest))
 }
 
 /// Whether two keys of one length are the same. Most are short: comparing words in place takes fewer

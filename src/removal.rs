@@ -29,10 +29,10 @@ impl Store {
     /// # Errors
     /// Those of [`Store::get`] and [`Store::delete`]; what was deleted before stays deleted.
     pub fn retain(&self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) -> Result<usize> {
-        let mut deleted = 0;
-        for key in self.keys() {
+        let (mut keys, mut deleted) = (self.keys(), 0);
+        while let Some(key) = keys.next_slice() {
             let key = key?;
-            let gone = self.delete_if(&key, |value| !keep(&key, value))?;
+            let gone = self.delete_if(key, |value| !keep(key, value))?;
             deleted += usize::from(gone.is_some());
         }
         Ok(deleted)

@@ -1,6 +1,6 @@
 //! The figures that the store promises, each against something everybody has, in one run:
-//! `cargo bench --bench ratios [-- get] [-- put] [-- writes] [-- openings] [-- size] [-- access] [-- memory] [-- growth]
-//! [-- count] [-- segments]`,
+//! `cargo bench --bench ratios [-- get] [-- put] [-- iteration] [-- writes] [-- openings] [-- size] [-- access] [-- memory]
+//! [-- growth] [-- count] [-- segments]`,
 //! and with `--features serde,tokio` `[-- layers]`. Prints markdown.
 //!
 //! Machines are noisy, so no time here is compared with one of another moment: A and B take turns in
@@ -12,6 +12,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod count;
+mod iteration;
 #[cfg(all(feature = "serde", feature = "tokio"))]
 mod layers;
 mod openings;
@@ -112,6 +113,9 @@ fn main() {
     }
     if wanted("put") {
         compare_put(&plan);
+    }
+    if wanted("iteration") {
+        iteration::compare(plan.records, plan.rounds);
     }
     if wanted("writes") {
         writes::compare(plan.writes, plan.rounds);

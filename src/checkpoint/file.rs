@@ -3,6 +3,7 @@
 //! It is disposable: nothing is synced, and what a crash leaves of it its CRCs tell.
 
 use std::io::ErrorKind;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,14 +17,16 @@ use crate::location::Location;
 /// Written at once.
 const PIECE: usize = 1 << 20;
 
-/// What shows all entries: those of some hashes from the given one on, in no order, and the hash at which to go on.
+/// What shows all entries: those of the first ones of some hashes, in no order, and gives the other hashes, if there are any.
 /// Slots are numbered by the segments of the checkpoint.
 pub(crate) trait Visit:
-    FnMut(u64, &mut dyn FnMut(u64, Location)) -> Result<Option<u64>>
+    FnMut(Hashes, &mut dyn FnMut(u64, Location)) -> Result<Option<Hashes>>
 {
 }
 
-impl<T: FnMut(u64, &mut dyn FnMut(u64, Location)) -> Result<Option<u64>>> Visit for T {}
+impl<T: FnMut(Hashes, &mut dyn FnMut(u64, Location)) -> Result<Option<Hashes>>> Visit for T {}
+
+type Hashes = RangeInclusive<u64>;
 
 /// Writes a checkpoint of about so many entries, in place of the last one. The head's shards are filled in.
 pub(crate) fn write(
@@ -61,12 +64,12 @@ fn write_to(
     head.shards = vec![Shard::default(); count];
     let mut at = head.len();
     let (mut waiting, mut bytes, mut done) = (Vec::new(), Vec::new(), 0);
-    let mut next = Some(0);
-    while let Some(from) = next {
-        next = visit(from, &mut |hash, location| waiting.push((hash, location)))?;
+    let mut rest = Some(0..=u64::MAX);
+    while let Some(hashes) = rest {
+        rest = visit(hashes, &mut |hash, location| waiting.push((hash, location)))?;
         waiting.sort_unstable_by_key(|(hash, location): &(u64, Location)| (*hash, location.bits()));
         // All entries of the shards before this one have been seen.
-        let end = next.map_or(count, |next| shard_of(next, count));
+        let end = rest.as_ref().map_or(count, |rest| shard_of(*rest.start(), count));
         let mut entries = waiting.iter().peekable();
         for shard in done..end {
             let start = bytes.len();
@@ -83,7 +86,7 @@ fn write_to(
         }
         waiting = entries.copied().collect();
         done = end.max(done);
-        if bytes.len() >= PIECE || next.is_none() {
+        if bytes.len() >= PIECE || rest.is_none() {
             file.write_at(&bytes, at).map_err(Error::io("write", path))?;
             at += bytes.len() as u64;
             bytes.clear();

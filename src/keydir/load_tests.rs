@@ -192,9 +192,9 @@ proptest! {
             prop_assert_eq!(keydir.len(), model.len());
         }
         for (overlay, then) in overlays {
-            let (mut found, mut next) = (BTreeSet::new(), Some(0));
-            while let Some(from) = next {
-                next = keydir.visit_past_from(&overlay, from, |hash, location| {
+            let (mut found, mut rest) = (BTreeSet::new(), Some(0..=u64::MAX));
+            while let Some(hashes) = rest {
+                rest = keydir.visit_past_first(&overlay, hashes, |hash, location| {
                     found.insert((hash, location.offset()));
                 });
             }

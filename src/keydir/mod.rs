@@ -43,6 +43,9 @@ use arena::Arena;
 use page::{Filling, Home, PAGE_SLOTS, Page, PageRef, Slot};
 use sweep::{PageTable, Place, Sweep};
 
+/// In the order of the pages.
+pub(crate) const ALL_HASHES: RangeInclusive<u64> = 0..=u64::MAX;
+
 pub(crate) struct KeyDirectory {
     /// The sweep that goes on.
     sweep: AtomicPtr<Sweep>,
@@ -169,50 +172,58 @@ impl KeyDirectory {
 
     /// Shows every entry: its hash and location. Changes wait now and then.
     pub(crate) fn visit_all(&self, mut visitor: impl FnMut(u64, Location)) {
-        let mut next = Some(0);
-        while let Some(from) = next {
-            next = self.visit_from(from, &mut visitor);
+        let mut rest = Some(ALL_HASHES);
+        while let Some(hashes) = rest {
+            rest = self.visit_first(hashes, &mut visitor);
         }
     }
 
-    /// Shows every entry of some hashes from `from` on, and gives the hash at which
-    /// to go on, or `None` at the end. Changes wait meanwhile.
-    pub(crate) fn visit_from(&self, from: u64, visitor: impl FnMut(u64, Location)) -> Option<u64> {
+    /// Shows every entry of the first ones of some hashes, and gives the others, if there are any. Changes wait
+    /// meanwhile.
+    pub(crate) fn visit_first(
+        &self,
+        hashes: RangeInclusive<u64>,
+        visitor: impl FnMut(u64, Location),
+    ) -> Option<RangeInclusive<u64>> {
         let mut no_changes = self.writer.lock();
-        self.visit_page(&mut no_changes, from, visitor)
+        self.visit_page(&mut no_changes, hashes, visitor)
     }
 
-    /// As [`KeyDirectory::visit_from`], entries as they were when the overlay was begun.
-    pub(crate) fn visit_past_from(
+    /// As [`KeyDirectory::visit_first`], entries as they were when the overlay was begun.
+    pub(crate) fn visit_past_first(
         &self,
         overlay: &Overlay,
-        from: u64,
+        hashes: RangeInclusive<u64>,
         mut visitor: impl FnMut(u64, Location),
-    ) -> Option<u64> {
+    ) -> Option<RangeInclusive<u64>> {
         let mut no_changes = self.writer.lock();
-        let next = self.visit_page(&mut no_changes, from, |hash, location| {
+        let overlay = overlay.changed.lock();
+        let (from, end) = (*hashes.start(), *hashes.end());
+        let rest = self.visit_page(&mut no_changes, hashes, |hash, location| {
             if !overlay.has(hash) {
                 visitor(hash, location);
             }
         });
-        overlay.visit(from..=next.map_or(u64::MAX, |next| next - 1), visitor);
-        next
+        let last = rest.as_ref().map_or(end, |rest| *rest.start() - 1);
+        overlay.visit(from..=last, visitor);
+        rest
     }
 
-    /// Shows every entry of the hashes from `from` on that are in the same page, and gives the one after them.
+    /// Shows every entry of those of the hashes that are in the page of the first one, and gives the others.
     fn visit_page(
         &self,
         writer: &mut Writer,
-        from: u64,
+        hashes: RangeInclusive<u64>,
         visitor: impl FnMut(u64, Location),
-    ) -> Option<u64> {
+    ) -> Option<RangeInclusive<u64>> {
+        let (from, end) = (*hashes.start(), *hashes.end());
         self.load(writer, from);
         let sweep = self.sweep();
         let place = sweep.place(from);
-        let last = *sweep.hashes(place).end();
+        let last = end.min(*sweep.hashes(place).end());
         // An old page still has the entries that the sweep has copied.
         self.visit(sweep.table(place), place.index, from..=last, visitor);
-        last.checked_add(1)
+        (last < end).then(|| last + 1..=end)
     }
 
     /// Begins to keep what entries are, and says how many there are.

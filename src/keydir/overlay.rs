@@ -12,37 +12,46 @@ use crate::sync::Mutex;
 
 #[derive(Default)]
 pub(crate) struct Overlay {
-    /// The locations of all entries with a hash: nearly always one, or none.
-    changed: Mutex<BTreeMap<u64, Vec<Location>>>,
+    pub(super) changed: Mutex<Changed>,
 }
+
+/// The locations of all entries with a hash, of each that may have changed: nearly always one, or none.
+#[derive(Default)]
+pub(super) struct Changed(BTreeMap<u64, Vec<Location>>);
 
 impl Overlay {
     /// The entries of a hash, if they may have changed since.
     pub(super) fn get(&self, hash: u64) -> Option<Vec<Location>> {
-        self.changed.lock().get(&hash).cloned()
+        self.changed.lock().0.get(&hash).cloned()
     }
 
     pub(super) fn note(&self, hash: u64, now: impl FnOnce() -> Vec<Location>) {
-        self.changed.lock().entry(hash).or_insert_with(now);
-    }
-
-    pub(super) fn has(&self, hash: u64) -> bool {
-        self.changed.lock().contains_key(&hash)
-    }
-
-    /// Shows the entries of the hashes that may have changed since.
-    pub(super) fn visit(
-        &self,
-        hashes: RangeInclusive<u64>,
-        mut visitor: impl FnMut(u64, Location),
-    ) {
-        for (&hash, locations) in self.changed.lock().range(hashes) {
-            locations.iter().for_each(|&location| visitor(hash, location));
-        }
+        self.changed.lock().0.entry(hash).or_insert_with(now);
     }
 
     /// How many hashes it has.
     pub(crate) fn len(&self) -> usize {
         self.changed.lock().len()
+    }
+}
+
+impl Changed {
+    pub(super) fn has(&self, hash: u64) -> bool {
+        self.0.contains_key(&hash)
+    }
+
+    /// Shows the entries of some of the hashes.
+    pub(super) fn visit(
+        &self,
+        hashes: RangeInclusive<u64>,
+        mut visitor: impl FnMut(u64, Location),
+    ) {
+        for (&hash, locations) in self.0.range(hashes) {
+            locations.iter().for_each(|&location| visitor(hash, location));
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 }

@@ -118,10 +118,10 @@ proptest! {
         for n in 0..before {
             keydir.change(spread(n), Old::NoSuchHash, Some(at(n)));
         }
-        let (mut next, mut added, mut visited) = (Some(0), before, Vec::new());
+        let (mut rest, mut added, mut visited) = (Some(ALL_HASHES), before, Vec::new());
         let mut between = between.into_iter().cycle();
-        while let Some(from) = next {
-            next = keydir.visit_from(from, |_, location| visited.push(location.offset()));
+        while let Some(hashes) = rest {
+            rest = keydir.visit_first(hashes, |_, location| visited.push(location.offset()));
             for n in added..added + between.next().unwrap() {
                 keydir.change(spread(n), Old::NoSuchHash, Some(at(n)));
             }
@@ -296,7 +296,8 @@ fn what_an_overlay_says_once_it_says_always() {
             let (overlay, len) = keydir.begin_overlay();
             let all = || keydir.all_past(&overlay, 7).iter().map(|at| at.offset()).collect();
             let (first, mut visited): (Vec<u64>, _) = (all(), Vec::new());
-            keydir.visit_past_from(&overlay, 0, |_, location| visited.push(location.offset()));
+            let visit = |_, location: Location| visited.push(location.offset());
+            keydir.visit_past_first(&overlay, ALL_HASHES, visit);
             assert_eq!((&visited, len), (&first, 1));
             assert_eq!(all(), first);
             keydir.end_overlay(&overlay);

@@ -75,6 +75,18 @@ impl Keeper {
     pub(crate) fn get(&self, slot: SegmentSlot) -> Option<Arc<Segment>> {
         self.left.lock().get(&slot).cloned()
     }
+
+    /// These segments, and those that have left.
+    pub(crate) fn with(&self, slots: &Slots) -> Slots {
+        let mut slots = slots.clone();
+        for (slot, segment) in self.left.lock().iter() {
+            // One that had not left yet when these were taken may have become another view since.
+            if slots.get(*slot).is_none() {
+                slots.put(*slot, Some(Arc::clone(segment)));
+            }
+        }
+        slots
+    }
 }
 
 struct Leaving {

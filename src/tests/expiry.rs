@@ -59,6 +59,10 @@ fn for_each_record(machine: &Machine, names: &[String], mut sink: impl FnMut(&Fr
 fn is_seen(store: &Store, reader: &Reader, key: &str) -> bool {
     let mut by_reader = Vec::new();
     reader.get_many(&[key], |_, value| by_reader.push(value.is_some())).unwrap();
+    let (mut pairs, mut by_slices) = (store.iter(), false);
+    while let Some(pair) = pairs.next_slices() {
+        by_slices |= pair.unwrap().0 == key.as_bytes();
+    }
     let ways = [
         store.get(key).unwrap().is_some(),
         store.contains_key(key).unwrap(),
@@ -67,6 +71,7 @@ fn is_seen(store: &Store, reader: &Reader, key: &str) -> bool {
         store.expires_at(key).unwrap().is_some(),
         store.keys().any(|found| found.unwrap() == key),
         store.iter().any(|pair| pair.unwrap().0 == key),
+        by_slices,
         store.prefix(key).next().is_some(),
         store.range(key..=key).next().is_some(),
         store.snapshot().unwrap().get(key).unwrap().is_some(),

@@ -13,6 +13,7 @@ mod feed;
 mod following;
 mod fuzzing;
 mod hazards;
+mod iteration;
 #[cfg(all(feature = "serde", feature = "tokio"))]
 mod layers;
 mod looks;

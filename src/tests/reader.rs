@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fs::Region;
 use crate::options::{Durability, EmptyValues, ReadMode, Verify};
 use crate::reader::Reader;
-use crate::record::{Alignment, BatchPart, Frame, Record, plain_value};
+use crate::record::{Alignment, BatchPart, Frame, Record, plain_ends, plain_value};
 use crate::store::Store;
 
 /// Random runs; `PROPTEST_CASES` may ask for more.
@@ -284,8 +284,10 @@ fn the_quick_look_at_a_record_knows_plain_ones_of_its_very_key() {
         let bytes = encode(&[plain, Record::plain(1, b"next", b"other")]);
         let record = Frame::read(&bytes, 0).unwrap();
         assert_eq!(plain_value(&bytes, &key), Some(record.value_range()));
+        assert_eq!(plain_ends(&bytes), Some((record.key_range().end, record.value_range().end)));
         for end in 0..record.len() as usize {
             assert_eq!(plain_value(&bytes[..end], &key), None, "cut at {end}");
+            assert_eq!(plain_ends(&bytes[..end]), None, "cut at {end}");
         }
         for at in 0..key.len() {
             let mut other = key.clone();
@@ -311,10 +313,12 @@ fn the_quick_look_at_a_record_knows_plain_ones_of_its_very_key() {
         ];
         for record in flagged {
             assert_eq!(plain_value(&encode(&[record]), &key), None, "{record:?}");
+            assert_eq!(plain_ends(&encode(&[record])), None, "{record:?}");
         }
         let mut reserved = bytes;
         reserved[12] |= 0x80;
         assert_eq!(plain_value(&reserved, &key), None);
+        assert_eq!(plain_ends(&reserved), None);
     }
 }
 
@@ -558,4 +562,5 @@ fn a_flag_is_never_taken_for_the_length_of_a_longer_key() {
     let mut bytes = vec![0; 20 + FLAG + 8];
     bytes[12..16].copy_from_slice(&(FLAG as u32).to_be_bytes());
     assert_eq!(plain_value(&bytes, &bytes[20..20 + FLAG]), None);
+    assert_eq!(plain_ends(&bytes), None);
 }

@@ -31,8 +31,8 @@ impl<K: Serialize + DeserializeOwned, C: Codec> Iterator for TypedKeys<'_, K, C>
     type Item = Result<K>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let key = self.keys.next()?;
-        Some(key.and_then(|key| decode_key::<K, C>(&key)))
+        let key = self.keys.next_slice()?;
+        Some(key.and_then(decode_key::<K, C>))
     }
 }
 
@@ -67,10 +67,10 @@ where
     type Item = Result<(K, V)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let pair = self.pairs.next()?;
+        let pair = self.pairs.next_slices()?;
         Some(pair.and_then(|(bytes, value)| {
-            let key = decode_key::<K, C>(&bytes)?;
-            Ok((key, decode_value::<K, V, C>(&bytes, &value)?))
+            let key = decode_key::<K, C>(bytes)?;
+            Ok((key, decode_value::<K, V, C>(bytes, value)?))
         }))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use zerocask::{Durability, Options, Reader, Store, Value, Verify};
+use zerocask::{Durability, Iter, Options, Reader, Store, Value, Verify};
 
 use crate::support::{open, options};
 
@@ -188,44 +188,87 @@ fn hazard_13_a_get_never_misses_a_key_whose_segment_is_being_removed() {
     });
 }
 
+const STAYING: usize = 300;
+
+/// Which of the keys that stay a key is, if it is one.
+fn staying(found: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(found).unwrap();
+    let n = text.strip_prefix("key ").map(|n| n.parse().unwrap());
+    assert!(n.is_some() || text.starts_with("comes and goes "));
+    n
+}
+
+/// Goes through all keys at once.
+fn walk(store: &Store) -> [u32; STAYING] {
+    let mut seen = [0; STAYING];
+    for found in store.keys() {
+        if let Some(n) = staying(&found.unwrap()) {
+            seen[n] += 1;
+        }
+    }
+    seen
+}
+
+/// Goes through all keys and values in parts, some beside others.
+fn walk_parts(store: &Store) -> [u32; STAYING] {
+    let mut seen = [0; STAYING];
+    let count = |mut part: Iter<'_>| {
+        let mut seen = Vec::new();
+        while let Some(found) = part.next_slices() {
+            let (key, value) = found.unwrap();
+            let n = staying(key);
+            let (begin, rest) = value.split_at(5);
+            assert!(n.is_none() || begin == b"stays" || begin == b"again");
+            assert!(rest.iter().all(|byte| matches!(byte, b' ' | b'0'..=b'9')));
+            seen.extend(n);
+        }
+        seen
+    };
+    std::thread::scope(|scope| {
+        let mut parts = store.iter().split(4);
+        let others = parts.split_off(2);
+        let other = scope.spawn(move || others.into_iter().flat_map(count).collect::<Vec<_>>());
+        for part in parts {
+            count(part).into_iter().for_each(|n| seen[n] += 1);
+        }
+        other.join().unwrap().into_iter().for_each(|n| seen[n] += 1);
+    });
+    seen
+}
+
 #[test]
-fn keys_beside_a_writer_show_every_key_that_stays_exactly_once() {
-    const STAYING: usize = 300;
+fn walks_beside_a_writer_and_a_compactor_show_every_key_that_stays_exactly_once() {
     let dir = tempfile::tempdir().unwrap();
     let options = options().segment_size(64 << 10).durability(Durability::Buffered);
     let store = options.open(dir.path()).unwrap();
     (0..STAYING).for_each(|n| store.put(key(n), "stays").unwrap());
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let walker = scope.spawn(|| {
-            let mut walks = 0;
-            while walks < 3 || !over.load(Ordering::Relaxed) {
-                let mut seen = [0; STAYING];
-                for found in store.keys() {
-                    let found = found.unwrap();
-                    let text = std::str::from_utf8(&found).unwrap();
-                    match text.strip_prefix("key ") {
-                        Some(n) => seen[n.parse::<usize>().unwrap()] += 1,
-                        None => assert!(text.starts_with("comes and goes ")),
-                    }
+        let walkers = [walk, walk_parts].map(|walk| {
+            let (store, over) = (&store, &over);
+            scope.spawn(move || {
+                let mut walks = 0;
+                while walks < 3 || !over.load(Ordering::Relaxed) {
+                    assert_eq!(walk(store), [1; STAYING]);
+                    walks += 1;
                 }
-                assert_eq!(seen, [1; STAYING]);
-                walks += 1;
+            })
+        });
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                store.compact().unwrap();
             }
         });
         // So many that the key directory grows, and its pages are rebuilt.
         for n in 0..20_000 {
-            store.put(format!("comes and goes {n}"), "value").unwrap();
+            store.put(format!("comes and goes {n}"), "again").unwrap();
             store.put(key(n % STAYING), format!("again {n}")).unwrap();
             if n >= 5000 {
                 assert!(store.delete(format!("comes and goes {}", n - 5000)).unwrap());
             }
-            if n % 5000 == 0 {
-                store.compact().unwrap();
-            }
         }
         over.store(true, Ordering::Relaxed);
-        walker.join().unwrap();
+        walkers.into_iter().for_each(|walker| walker.join().unwrap());
     });
     assert_eq!(store.keys().count(), STAYING + 5000);
 }

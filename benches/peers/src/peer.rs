@@ -43,8 +43,8 @@ pub(crate) trait Peer: Sized + Sync {
     /// What one thread reads through. Used on the thread that makes it.
     fn session(&self, using: Use) -> Result<Self::Session<'_>>;
 
-    /// Visits every value; how many there were.
-    fn iterate(&self, visit: impl FnMut(&[u8])) -> Result<usize>;
+    /// Visits every key with its value; how many there were.
+    fn iterate(&self, visit: impl FnMut(&[u8], &[u8])) -> Result<usize>;
 
     /// Rewrites the store without what is dead, if that is done on demand.
     fn compact(&self) -> Result<()> {

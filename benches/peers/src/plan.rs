@@ -126,7 +126,7 @@ impl Plan {
         let mut million = random.to_vec();
         million.push((Work::Iterate, Measure::Iterate));
         let mut five_million = random.to_vec();
-        five_million.push((Work::Reopen, Measure::Reopen));
+        five_million.extend([(Work::Iterate, Measure::Iterate), (Work::Reopen, Measure::Reopen)]);
         let if_wanted = |work: Work, rounds: usize| if wants(work) { rounds } else { 0 };
         let stage = |shape: Shape, loads: usize, reads: Vec<Measure>| Stage {
             shape,

@@ -61,10 +61,11 @@ impl Peer for Candystore {
         Ok(self)
     }
 
-    fn iterate(&self, mut visit: impl FnMut(&[u8])) -> Result<usize> {
+    fn iterate(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<usize> {
         let mut count = 0;
         for entry in self.store.iter_items() {
-            visit(&entry?.1);
+            let (key, value) = entry?;
+            visit(&key, &value);
             count += 1;
         }
         Ok(count)

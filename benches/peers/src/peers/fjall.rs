@@ -76,10 +76,11 @@ impl Peer for Fjall {
         Ok(&self.keyspace)
     }
 
-    fn iterate(&self, mut visit: impl FnMut(&[u8])) -> Result<usize> {
+    fn iterate(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<usize> {
         let mut count = 0;
         for entry in self.keyspace.iter() {
-            visit(&entry.into_inner()?.1);
+            let (key, value) = entry.into_inner()?;
+            visit(&key, &value);
             count += 1;
         }
         Ok(count)

@@ -67,9 +67,9 @@ impl<S: BuildHasher + Default + Send + Sync> Peer for Locked<S> {
         })
     }
 
-    fn iterate(&self, visit: impl FnMut(&[u8])) -> Result<usize> {
+    fn iterate(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<usize> {
         let map = self.read();
-        map.values().map(Vec::as_slice).for_each(visit);
+        map.iter().for_each(|(key, value)| visit(key, value));
         Ok(map.len())
     }
 

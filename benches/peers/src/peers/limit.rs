@@ -107,7 +107,7 @@ impl Peer for Limit {
         Ok(reader)
     }
 
-    fn iterate(&self, _: impl FnMut(&[u8])) -> Result<usize> {
+    fn iterate(&self, _: impl FnMut(&[u8], &[u8])) -> Result<usize> {
         Err("the bare limit does not iterate".into())
     }
 

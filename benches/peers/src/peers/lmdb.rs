@@ -79,11 +79,12 @@ impl Peer for Lmdb {
         Ok(Reader { peer: self, txn: None })
     }
 
-    fn iterate(&self, mut visit: impl FnMut(&[u8])) -> Result<usize> {
+    fn iterate(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<usize> {
         let txn = self.env.read_txn()?;
         let mut count = 0;
         for entry in self.table.iter(&txn)? {
-            visit(entry?.1);
+            let (key, value) = entry?;
+            visit(key, value);
             count += 1;
         }
         Ok(count)

@@ -75,10 +75,11 @@ impl Peer for Redb {
         Ok(Reader { peer: self, table: None })
     }
 
-    fn iterate(&self, mut visit: impl FnMut(&[u8])) -> Result<usize> {
+    fn iterate(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<usize> {
         let mut count = 0;
         for entry in self.table()?.iter()? {
-            visit(entry?.1.value());
+            let (key, value) = entry?;
+            visit(key.value(), value.value());
             count += 1;
         }
         Ok(count)

@@ -94,12 +94,12 @@ impl Peer for Single {
         Ok(Reader { db: &self.db, options: ReadOptions::default() })
     }
 
-    fn iterate(&self, mut visit: impl FnMut(&[u8])) -> Result<usize> {
+    fn iterate(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<usize> {
         let mut entries = self.db.raw_iterator_opt(ReadOptions::default());
         let mut count = 0;
         entries.seek_to_first();
-        while let Some(value) = entries.value() {
-            visit(value);
+        while let Some((key, value)) = entries.item() {
+            visit(key, value);
             count += 1;
             entries.next();
         }
@@ -152,7 +152,7 @@ impl Peer for Batch {
         Ok(BatchReader { single: self.0.session(using)?, family: self.0.family()? })
     }
 
-    fn iterate(&self, visit: impl FnMut(&[u8])) -> Result<usize> {
+    fn iterate(&self, visit: impl FnMut(&[u8], &[u8])) -> Result<usize> {
         self.0.iterate(visit)
     }
 

@@ -48,10 +48,11 @@ impl Peer for Single {
         Ok(&self.0)
     }
 
-    fn iterate(&self, mut visit: impl FnMut(&[u8])) -> Result<usize> {
+    fn iterate(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<usize> {
         let mut count = 0;
         for entry in self.0.iter_entries() {
-            visit(entry.as_slice());
+            // It keeps no keys.
+            visit(&[], entry.as_slice());
             count += 1;
         }
         Ok(count)
@@ -92,7 +93,7 @@ impl Peer for Batch {
         self.0.session(using).map(BatchReader)
     }
 
-    fn iterate(&self, visit: impl FnMut(&[u8])) -> Result<usize> {
+    fn iterate(&self, visit: impl FnMut(&[u8], &[u8])) -> Result<usize> {
         self.0.iterate(visit)
     }
 

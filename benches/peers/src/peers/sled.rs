@@ -48,10 +48,11 @@ impl Peer for Sled {
         Ok(&self.0)
     }
 
-    fn iterate(&self, mut visit: impl FnMut(&[u8])) -> Result<usize> {
+    fn iterate(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<usize> {
         let mut count = 0;
         for entry in self.0.iter() {
-            visit(&entry?.1);
+            let (key, value) = entry?;
+            visit(&key, &value);
             count += 1;
         }
         Ok(count)

@@ -10,7 +10,7 @@ use crate::keys::{Records, Shape};
 use crate::peer::{Peer, Result, Session, Use};
 
 pub(crate) const SETTINGS: &str = "`Durability::Buffered`, or `Synced` where a put is to be durable, all else by default. A reader is refreshed at every \
-    64th own write. Iteration is `keys`, and a `get` of each.";
+    64th own write. Iteration is `Iter::next_slices`.";
 
 /// Own writes between two refreshes of a reader.
 const REFRESH_EVERY: u32 = 64;
@@ -48,13 +48,13 @@ impl Peer for Get {
         Ok(&self.0)
     }
 
-    fn iterate(&self, mut visit: impl FnMut(&[u8])) -> Result<usize> {
+    fn iterate(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<usize> {
         let mut count = 0;
-        for key in self.0.keys() {
-            if let Some(value) = self.0.get(key?)? {
-                visit(&value);
-                count += 1;
-            }
+        let mut pairs = self.0.iter();
+        while let Some(pair) = pairs.next_slices() {
+            let (key, value) = pair?;
+            visit(key, value);
+            count += 1;
         }
         Ok(count)
     }
@@ -106,7 +106,7 @@ macro_rules! reads_through {
                 Ok($make)
             }
 
-            fn iterate(&self, visit: impl FnMut(&[u8])) -> Result<usize> {
+            fn iterate(&self, visit: impl FnMut(&[u8], &[u8])) -> Result<usize> {
                 self.0.iterate(visit)
             }
 

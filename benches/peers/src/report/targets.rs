@@ -62,6 +62,7 @@ pub(super) fn judge(results: &Results, shapes: Shapes) -> Vec<Judged> {
     judge.reads(shapes);
     judge.batches(shapes);
     judge.large(shapes);
+    judge.iteration(shapes);
     judge.mixes(shapes);
     judge.threads(shapes);
     judge.durable_puts(shapes);
@@ -132,6 +133,14 @@ impl Judge<'_> {
         let many = hits(Column::ZerocaskMany);
         self.faster(many, hits(Column::ZerocaskReader), 2.5, &name);
         self.faster(many, hits(Column::Lmdb), 15.0, &name);
+    }
+
+    fn iteration(&mut self, shapes: Shapes) {
+        for shape in [shapes.million, shapes.five_million] {
+            let all = |column| Side { measure: Measure::Iterate, shape, column };
+            let name = format!("`Iter::next_slices`, {shape}");
+            self.faster(all(Column::Zerocask), all(Column::Lmdb), 1.2, &name);
+        }
     }
 
     fn large(&mut self, shapes: Shapes) {

@@ -20,7 +20,7 @@ use crate::peer::{Peer, Result, Session, Use};
 /// The numbers that came of it.
 pub(crate) type Found = Vec<(Measure, f64)>;
 
-/// Reads a value's first and last byte.
+/// Reads the first and last byte of a value or a key.
 #[inline]
 fn touch(value: &[u8]) {
     black_box(u64::from(value[0]) + u64::from(value[value.len() - 1]));
