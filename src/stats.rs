@@ -1,5 +1,7 @@
 //! What a store can say of itself.
 
+use crate::compact::CompactionStats;
+
 /// Figures of a store at one moment; parts of it may be a write apart from each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,4 +32,6 @@ pub struct Stats {
     pub snapshots: usize,
     /// Changes that they have noted, of a key in each of them once; about 80 bytes of memory each.
     pub snapshot_changes: usize,
+    /// Compactions since the store was opened.
+    pub compaction: CompactionStats,
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::batch::Batch;
 use crate::clock::{self, Clock, SystemTimeSource, TimeSource};
-use crate::compact::{self, CompactionReport};
+use crate::compact::{CompactionReport, CompactionStats, Compactor};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::follow::{self, Follower, Refreshed};
@@ -23,6 +23,9 @@ use crate::location::Location;
 use crate::log::Log;
 use crate::options::{Durability, EmptyValues, Options};
 use crate::page_cache;
+use crate::policy::Compaction;
+#[cfg(any(test, fuzzing))]
+use crate::policy::CompactionPolicy;
 use crate::progress::Progress;
 use crate::range::Range;
 use crate::reader::Reader;
@@ -32,6 +35,9 @@ use crate::segment::Slots;
 use crate::sight::Sight;
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
+#[cfg(any(test, fuzzing))]
+use crate::upkeep;
+use crate::upkeep::{Driver, Upkeep};
 use crate::value::Value;
 
 /// An open store. A cheap handle: clone it, send it, share it. Any number of threads may read beside
@@ -45,8 +51,11 @@ pub struct Store {
 
 struct Inner {
     log: Arc<Log>,
-    /// Taken for the length of a compaction or a backup; before the writer's lock.
-    compaction: Mutex<()>,
+    compactor: Arc<Compactor>,
+    /// The store's own compactions, if there are any.
+    #[cfg(any(test, fuzzing))]
+    policy: Option<CompactionPolicy>,
+    upkeep: Upkeep,
     durability: Durability,
     empty_values: EmptyValues,
     default_ttl: Option<Duration>,
@@ -62,12 +71,14 @@ pub(crate) struct Ground {
     pub(crate) time: Box<dyn TimeSource>,
     /// Ones where the key hash may have bits.
     pub(crate) hash_mask: u64,
+    pub(crate) driver: Driver,
 }
 
 impl Ground {
     fn real(options: &Options) -> Self {
         let fs = Arc::new(OsFs::new(options));
-        Ground { fs, time: Box::new(SystemTimeSource), hash_mask: u64::MAX }
+        let time = Box::new(SystemTimeSource);
+        Ground { fs, time, hash_mask: u64::MAX, driver: Driver::Thread }
     }
 }
 
@@ -105,7 +116,7 @@ impl Store {
     pub(crate) fn open_on(ground: Ground, dir: &Path, options: &Options) -> Result<Self> {
         options.check()?;
         let directory = Directory::new(dir);
-        let Ground { fs, time, hash_mask } = ground;
+        let Ground { fs, time, hash_mask, driver } = ground;
         if options.create && !options.read_only {
             fs.create_dir_all(dir).map_err(Error::io("make the directory", dir))?;
         } else if !directory.holds_store(&*fs)? {
@@ -123,9 +134,18 @@ impl Store {
         tracing::debug!(path = %dir.display(), ?report, "opened");
         let clock = Clock::new(time);
         clock.catch_up(index.newest_timestamp());
+        let policy = match &options.compaction {
+            Compaction::Auto(policy) if !options.read_only && driver.takes_turns() => Some(policy),
+            _ => None,
+        };
+        let bell = policy.map(|_| Arc::default());
+        let log = Log::new(fs, directory, commits, index, clock, options, bell);
         let inner = Inner {
-            log: Log::new(fs, directory, commits, index, clock, options),
-            compaction: Mutex::new(()),
+            compactor: Arc::default(),
+            #[cfg(any(test, fuzzing))]
+            policy: policy.cloned(),
+            upkeep: Upkeep::new(Arc::clone(&log.bell)),
+            log,
             durability: options.durability,
             empty_values: options.empty_values,
             default_ttl: options.default_ttl,
@@ -133,6 +153,11 @@ impl Store {
             lock: Mutex::new(lock),
             follower,
         };
+        if let (Some(policy), Driver::Thread) = (policy, driver)
+            && let Err(error) = inner.upkeep.begin(&inner.log, &inner.compactor, policy.clone())
+        {
+            tracing::warn!(path = %dir.display(), %error, "no thread: the store does not compact by itself");
+        }
         Ok(Store { inner: Arc::new(inner) })
     }
 
@@ -389,7 +414,7 @@ impl Store {
     /// [`Error::Io`] and [`Error::Corrupt`], after which the store is as before; [`Error::Poisoned`];
     /// [`Error::Closed`].
     pub fn compact(&self) -> Result<CompactionReport> {
-        self.uncompacted(compact::run)
+        self.uncompacted(|log| self.inner.compactor.compact(log))
     }
 
     /// Hands everything written so far to the operating system: it survives the end of this process.
@@ -475,7 +500,21 @@ impl Store {
             key_directory_bytes: index.keydir.memory(),
             pinned_segments: retired.segments,
             pinned_bytes: retired.bytes,
+            compaction: self.compaction_stats(),
         }
+    }
+
+    /// Stops the store's own compactions until [`Store::resume_compaction`]: the one that runs is laid down, and leaves nothing.
+    /// Returns when that has ended. [`Store::compact`] compacts all the same. Without [`crate::Compaction::Auto`] this does nothing.
+    ///
+    /// Pauses do not add up: one `resume` ends them. They end with the store.
+    pub fn pause_compaction(&self) {
+        self.inner.log.bell.pause();
+    }
+
+    /// Lets the store compact by itself again, after [`Store::pause_compaction`]: at once, if that is due.
+    pub fn resume_compaction(&self) {
+        self.inner.log.bell.resume();
     }
 
     /// The store's directory.
@@ -503,8 +542,28 @@ impl Store {
 impl Store {
     /// Does something during which no compaction may run: another one, or a backup.
     pub(crate) fn uncompacted<T>(&self, act: impl FnOnce(&Log) -> Result<T>) -> Result<T> {
-        let _one_at_a_time = self.inner.compaction.lock();
+        // The store's own compactions make way.
+        let _hold = self.inner.log.bell.hold();
+        let _one_at_a_time = self.inner.compactor.alone();
         act(&self.inner.log)
+    }
+
+    fn compaction_stats(&self) -> CompactionStats {
+        let is_paused = self.inner.log.bell.is_paused();
+        CompactionStats { is_paused, ..self.inner.compactor.stats() }
+    }
+
+    /// Does what the store's thread would do now, if it had one.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn take_turn(&self) -> Result<()> {
+        let Some(policy) = &self.inner.policy else { return Ok(()) };
+        let bell = &self.inner.log.bell;
+        let turn = bell.work(|| {
+            upkeep::turn(&self.inner.log, &self.inner.compactor, policy, |_| {
+                if bell.must_stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+        });
+        turn.unwrap_or(Ok(()))
     }
 
     pub(crate) fn inner_log(&self) -> &Log {
@@ -621,7 +680,8 @@ impl Inner {
     }
 
     fn close(&self) -> Result<()> {
-        let no_compaction = self.compaction.lock();
+        self.upkeep.close();
+        let no_compaction = self.compactor.alone();
         let closed = self.log.close();
         self.lock.lock().take();
         drop(no_compaction);

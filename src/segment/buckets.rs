@@ -55,6 +55,10 @@ impl Buckets {
         passed.map(|(_, bytes)| bytes).sum()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     fn widen(&mut self) {
         self.width += 1;
         for (bucket, len) in std::mem::take(&mut self.bytes) {

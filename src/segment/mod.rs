@@ -45,6 +45,8 @@ pub(crate) struct Usage {
     bytes: AtomicU64,
     records: AtomicU64,
     dead_bytes: AtomicU64,
+    /// Of the dead bytes, those of tombstones.
+    tombstone_bytes: AtomicU64,
     /// Of records that count, if they expire. Touched for no others.
     expiring: Mutex<Buckets>,
 }
@@ -65,6 +67,12 @@ impl Usage {
     /// There are `len` bytes that do not count, or do not any more.
     pub(crate) fn add_dead(&self, len: u64) {
         self.dead_bytes.fetch_add(len, Ordering::Relaxed);
+    }
+
+    /// There is a tombstone of `len` bytes, which is dead but may hide something older.
+    pub(crate) fn add_tombstone(&self, len: u64) {
+        self.tombstone_bytes.fetch_add(len, Ordering::Relaxed);
+        self.add_dead(len);
     }
 
     /// A record of `len` bytes counts until it expires, if it does.
@@ -98,7 +106,19 @@ impl Usage {
     /// Bytes that do not count at `now`: with those that have expired, but for the last of them, see
     /// [`Buckets`].
     pub(crate) fn dead_bytes(&self, now: u64) -> u64 {
-        (self.stale_bytes() + self.expiring.lock().passed(now)).min(self.bytes())
+        self.dead_and_hiding_bytes(now).0
+    }
+
+    /// The dead bytes, and how many of them may hide something older: tombstones, and what has expired.
+    pub(crate) fn dead_and_hiding_bytes(&self, now: u64) -> (u64, u64) {
+        let expired = self.expiring.lock().passed(now);
+        let dead = (self.stale_bytes() + expired).min(self.bytes());
+        (dead, (self.tombstone_bytes.load(Ordering::Relaxed) + expired).min(dead))
+    }
+
+    /// Whether there are records that have expired, or will.
+    pub(crate) fn has_expiring(&self) -> bool {
+        !self.expiring.lock().is_empty()
     }
 }
 
@@ -180,6 +200,11 @@ impl Segment {
 
     pub(crate) fn usage(&self) -> &Arc<Usage> {
         &self.usage
+    }
+
+    /// Whether nothing is appended to it.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.buffer.is_none()
     }
 
     pub(crate) fn corrupt(&self, offset: u64, damage: Damage) -> Error {

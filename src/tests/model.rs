@@ -26,13 +26,15 @@ pub(super) fn setup() -> impl Strategy<Value = Setup> {
             read_mode: read_mode(),
             ordered,
             damaged: false,
+            upkeep: false,
         },
     )
 }
 
-/// Also of stores in which something is damaged.
+/// Also of stores in which something is damaged, and of those that compact by themselves.
 pub(super) fn any_setup() -> impl Strategy<Value = Setup> {
-    (setup(), prop::bool::weighted(0.2)).prop_map(|(setup, damaged)| Setup { damaged, ..setup })
+    (setup(), prop::bool::weighted(0.2), prop::bool::weighted(0.6))
+        .prop_map(|(setup, damaged, upkeep)| Setup { damaged, upkeep, ..setup })
 }
 
 fn durability() -> impl Strategy<Value = Durability> + Clone {
@@ -59,6 +61,7 @@ pub(super) fn plain_setup() -> Setup {
         read_mode: read_mode(),
         ordered: false,
         damaged: false,
+        upkeep: false,
     }
 }
 
@@ -102,6 +105,7 @@ pub(super) fn calm_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Flush),
         1 => Just(Step::Sync),
         2 => Just(Step::Compact),
+        5 => Just(Step::Upkeep),
         1 => Just(Step::Reopen),
     ]
 }

@@ -209,7 +209,9 @@ fn stats_names_every_figure_of_the_library_in_aligned_lines() {
     let dir = replaced_big_value();
     let text = ok_text(dir.path(), &["stats"]);
     let store = open(dir.path()).unwrap();
+    // A command is over before there is anything to say of compactions.
     let debug = format!("{:?}", store.stats());
+    let debug = debug.split(", compaction: ").next().unwrap();
     let figures = debug.trim_start_matches("Stats { ").trim_end_matches(" }").split(", ");
     let expected: Vec<_> = figures.map(|figure| figure.split_once(": ").unwrap()).collect();
     let shown: Vec<_> = text.lines().map(|line| line.split_once(' ').unwrap()).collect();
