@@ -1,5 +1,5 @@
 //! The figures that the store promises, each against something everybody has, in one run:
-//! `cargo bench --bench ratios [-- get] [-- put] [-- writes] [-- size] [-- access] [-- memory] [-- growth]`,
+//! `cargo bench --bench ratios [-- get] [-- put] [-- writes] [-- size] [-- access] [-- memory] [-- growth] [-- compaction]`,
 //! and with `--features serde,tokio` `[-- layers]`. Prints markdown.
 //!
 //! Machines are noisy, so no time here is compared with one of another moment: A and B take turns in
@@ -10,6 +10,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod compaction;
 #[cfg(all(feature = "serde", feature = "tokio"))]
 mod layers;
 mod writes;
@@ -113,6 +114,9 @@ fn main() {
     if wanted("growth") {
         measure_growth(&plan);
     }
+    if wanted("compaction") {
+        compaction::compare(plan.records, plan.rounds);
+    }
 }
 
 /// Rounds of A and B in turn.
@@ -158,7 +162,7 @@ impl Rounds {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
