@@ -555,15 +555,10 @@ impl Store {
 
     /// Does what the store's thread would do now, if it had one.
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn take_turn(&self) -> Result<()> {
+    pub(crate) fn take_turn(&self, told: impl FnMut(Progress) -> ControlFlow<()>) -> Result<()> {
         let Some(policy) = &self.inner.policy else { return Ok(()) };
-        let bell = &self.inner.log.bell;
-        let turn = bell.work(|| {
-            upkeep::turn(&self.inner.log, &self.inner.compactor, policy, |_| {
-                if bell.must_stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })
-        });
-        turn.unwrap_or(Ok(()))
+        let turn = || upkeep::turn(&self.inner.log, &self.inner.compactor, policy, told);
+        self.inner.log.bell.work(turn).unwrap_or(Ok(()))
     }
 
     pub(crate) fn inner_log(&self) -> &Log {

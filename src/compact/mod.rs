@@ -3,7 +3,8 @@
 //!
 //! Invariants:
 //! - One compaction at a time, and none beside a backup or the clearing of the store.
-//! - What has been found damaged, or brought nothing, is not tried again and again: [`Compactor`] remembers it.
+//! - What a compaction could not free does not look as if another could: copies are counted anew as they are written, and
+//!   [`Compactor`] remembers what has been found damaged, until it is asked to rewrite everything and finds it sound.
 
 mod plan;
 mod progress;
@@ -54,16 +55,8 @@ pub struct CompactionReport {
 pub(crate) struct Compactor {
     one_at_a_time: Mutex<()>,
     figures: Figures,
-    known: Mutex<Known>,
-}
-
-/// What earlier compactions have found.
-#[derive(Default)]
-struct Known {
-    /// Segments with something bad in them that counts.
-    kept: HashSet<SegmentId>,
-    /// The segments that the last compaction has left which freed nothing though it should have.
-    fruitless: Option<Vec<SegmentId>>,
+    /// Segments in which something bad was found that counts.
+    kept: Mutex<HashSet<SegmentId>>,
 }
 
 impl Compactor {
@@ -90,22 +83,13 @@ impl Compactor {
     ) -> Option<Result<CompactionReport>> {
         let _alone = self.alone();
         let (ids, facts) = self.sealed(log);
-        if self.known.lock().fruitless.as_ref() == Some(&ids) {
-            return None;
-        }
         let plan = Plan::due(&facts, policy, limits(log))?;
         let inputs = plan.inputs.iter().map(|&input| ids[input]).collect();
         tracing::info!(
             segments = plan.inputs.len(), copied = plan.copied, freed = plan.freed,
             path = %log.directory.path().display(), "compacting"
         );
-        let result = self.carry_out(log, &Job::These { inputs, outputs: plan.outputs }, told);
-        if let Ok(report) = &result {
-            let is_fruitless = plan.freed > 0 && report.bytes_after >= report.bytes_before;
-            let left = is_fruitless.then(|| self.sealed(log).0);
-            self.known.lock().fruitless = left;
-        }
-        Some(result)
+        Some(self.carry_out(log, &Job::These { inputs, outputs: plan.outputs }, told))
     }
 
     /// Whether so much is dead, or the disk so full, that a compaction must not be slow.
@@ -117,11 +101,11 @@ impl Compactor {
 
     /// The sealed segments, in the order of their ids.
     fn sealed(&self, log: &Log) -> (Vec<SegmentId>, Vec<Facts>) {
-        let (now, known) = (log.clock.now(), self.known.lock());
+        let (now, kept) = (log.clock.now(), self.kept.lock());
         let segments = log.index.segments.list().into_iter();
         let sealed = segments.filter(|(_, segment)| segment.is_sealed());
         let facts = sealed.map(|(_, segment)| {
-            let is_kept = known.kept.contains(&segment.id());
+            let is_kept = kept.contains(&segment.id());
             (segment.id(), Facts { is_kept, ..Facts::of(&segment, now) })
         });
         facts.unzip()
@@ -138,11 +122,12 @@ impl Compactor {
             self.figures.note(progress);
             told(progress)
         };
-        let result = run::run(log, job, |id| self.known.lock().kept.contains(&id), told);
+        let result = run::run(log, job, |id| self.kept.lock().contains(&id), told);
         let result = result.map(|done| {
-            let mut known = self.known.lock();
-            known.kept.retain(|id| !done.looked_at.contains(id));
-            known.kept.extend(done.kept);
+            let mut kept = self.kept.lock();
+            kept.retain(|id| !done.looked_at.contains(id));
+            kept.extend(done.kept);
+            drop(kept);
             done.report
         });
         self.figures.end(&result);

@@ -16,6 +16,7 @@
 //! - Before the manifest drops the inputs, everything on which a decision to drop rested is durable.
 //! - Who is told may end it up to the commit: then nothing is left of it.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -114,6 +115,7 @@ pub(super) fn run(
         log,
         ids,
         output: None,
+        written: VecDeque::new(),
         finished: Vec::new(),
         moves: Vec::new(),
         expired: Vec::new(),
@@ -184,6 +186,8 @@ struct Copying<'a, F> {
     /// Reserved and not used yet.
     ids: std::ops::Range<u64>,
     output: Option<Active>,
+    /// All of them is written; neither durable nor renamed.
+    written: VecDeque<Active>,
     /// Sealed and renamed, not listed yet.
     finished: Vec<(SealedEntry, Arc<Segment>)>,
     moves: Vec<Move>,
@@ -220,6 +224,9 @@ impl<F: FnMut(Progress) -> ControlFlow<()>> Copying<'_, F> {
             }
         }
         self.output.take().map_or(Ok(()), |output| self.finish_output(output))?;
+        while !self.written.is_empty() {
+            self.settle_output()?;
+        }
         Ok(sound)
     }
 
@@ -285,7 +292,8 @@ impl<F: FnMut(Progress) -> ControlFlow<()>> Copying<'_, F> {
         if frame.is_tombstone() {
             output.usage().add_tombstone(appended.len);
         } else {
-            let (output, offset) = (self.finished.len() as u32, appended.offset);
+            let (output, offset) =
+                ((self.finished.len() + self.written.len()) as u32, appended.offset);
             self.moves.push(Move { hash: *hash, from: *from, output, offset });
         }
         self.told.step(appended.len)
@@ -298,13 +306,23 @@ impl<F: FnMut(Progress) -> ControlFlow<()>> Copying<'_, F> {
         Active::create_unread(&*self.log.fs, &path, id, self.log.reading)
     }
 
-    /// Makes an output durable under its name.
+    /// All of an output is written. What came before has been on its way to the disk for so long that a sync of it waits for
+    /// little.
     fn finish_output(&mut self, mut output: Active) -> Result<()> {
+        let finished = output.finish();
+        self.written.push_back(output);
+        finished?;
+        if self.written.len() > 1 { self.settle_output() } else { Ok(()) }
+    }
+
+    /// Makes the first output that is not yet durable so, under its name.
+    fn settle_output(&mut self) -> Result<()> {
+        let Some(output) = self.written.pop_front() else { return Ok(()) };
         let poison = self.log.commits.poison();
         let path = self.log.directory.data(output.id());
         let temporary = Arc::clone(output.path());
-        let finished = output.finish().and_then(|()| poison.attempt_alone(|| output.sync()));
-        let renamed = finished.and_then(|()| {
+        let synced = poison.attempt_alone(|| output.sync());
+        let renamed = synced.and_then(|()| {
             let renamed = self.log.fs.rename(&temporary, &path);
             renamed.map_err(Error::io("rename a compacted segment to", &*path))
         });
@@ -381,8 +399,9 @@ impl<F: FnMut(Progress) -> ControlFlow<()>> Copying<'_, F> {
     /// Removes what was written. Nothing refers to it.
     fn abandon(&mut self) {
         let output = self.output.take().map(|output| output.id());
+        let written = self.written.iter().map(Active::id);
         let finished = self.finished.iter().map(|(entry, _)| entry.id);
-        finished.chain(output).for_each(|id| self.remove_output(id));
+        finished.chain(written).chain(output).for_each(|id| self.remove_output(id));
     }
 
     fn remove_output(&self, id: SegmentId) {

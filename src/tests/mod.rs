@@ -28,5 +28,6 @@ mod rules;
 mod snapshots;
 mod support;
 mod taken_back;
+mod upkeep;
 mod verify;
 mod watching;
