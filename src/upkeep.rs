@@ -26,7 +26,7 @@ use crate::progress::Progress;
 /// What expires is looked for so often, and what has failed is tried again.
 const LOOKED_AFTER: Duration = Duration::from_secs(60);
 /// So much goes by unlimited, so that nobody waits for less than a clock can tell.
-const BURST: u64 = 1 << 20;
+const BURST: u64 = 64 << 10;
 /// Whether the limit holds is looked at again so often.
 const RESTED_AT_ONCE: Duration = Duration::from_millis(50);
 

@@ -35,5 +35,6 @@ mod reading;
 mod support;
 #[cfg(feature = "json")]
 mod typed;
+mod upkeep;
 mod values;
 mod views;
