@@ -94,7 +94,7 @@ enum End {
 }
 
 /// By which a few records are worth a compaction, of one segment or two at a time.
-fn policy(segment_size: u64) -> CompactionPolicy {
+pub(crate) fn policy(segment_size: u64) -> CompactionPolicy {
     CompactionPolicy::new()
         .start_at_dead_percent(40)
         .start_at_store_dead_percent(25)

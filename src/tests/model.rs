@@ -16,25 +16,26 @@ const CASES: u32 = 300;
 pub(super) fn setup() -> impl Strategy<Value = Setup> {
     let hash_mask = prop_oneof![Just(u64::MAX), Just(1), Just(0)];
     let default_ttl = prop::option::weighted(0.3, ttl());
-    (64u64..900, durability(), hash_mask, any::<[bool; 2]>(), default_ttl).prop_map(
-        |(segment_size, durability, hash_mask, [stored_empty, ordered], default_ttl)| Setup {
-            segment_size,
-            durability,
-            hash_mask,
-            stored_empty,
-            default_ttl,
-            read_mode: read_mode(),
-            ordered,
-            damaged: false,
-            upkeep: false,
+    (64u64..900, durability(), hash_mask, any::<[bool; 3]>(), default_ttl).prop_map(
+        |(segment_size, durability, hash_mask, [stored_empty, ordered, upkeep], default_ttl)| {
+            Setup {
+                segment_size,
+                durability,
+                hash_mask,
+                stored_empty,
+                default_ttl,
+                read_mode: read_mode(),
+                ordered,
+                damaged: false,
+                upkeep,
+            }
         },
     )
 }
 
-/// Also of stores in which something is damaged, and of those that compact by themselves.
+/// Also of stores in which something is damaged.
 pub(super) fn any_setup() -> impl Strategy<Value = Setup> {
-    (setup(), prop::bool::weighted(0.2), prop::bool::weighted(0.6))
-        .prop_map(|(setup, damaged, upkeep)| Setup { damaged, upkeep, ..setup })
+    (setup(), prop::bool::weighted(0.2)).prop_map(|(setup, damaged)| Setup { damaged, ..setup })
 }
 
 fn durability() -> impl Strategy<Value = Durability> + Clone {
