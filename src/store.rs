@@ -408,7 +408,7 @@ impl Store {
     ///
     /// Segments that hold damage are kept as they are and named in the report. A store in which nothing
     /// is dead ([`Stats::dead_bytes`]) and no two neighbouring segments fit into one is left alone. A second
-    /// call waits for the first.
+    /// call waits for the first; what the store compacts by itself at that moment ([`Options::compaction`]) is laid down.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Corrupt`], after which the store is as before; [`Error::Poisoned`];
@@ -528,7 +528,7 @@ impl Store {
     }
 
     /// Flushes, syncs and seals, so that the next opening has nothing to recover, and lets go of the
-    /// directory. Waits for a compaction that runs. Other handles answer [`Error::Closed`] from now
+    /// directory. Waits for a compaction that was asked for; one of the store's own is laid down. Other handles answer [`Error::Closed`] from now
     /// on; values in hand stay valid. Closing a closed store does nothing.
     ///
     /// # Errors

@@ -14,22 +14,26 @@ use crate::common::{Random, fresh_dir, touch};
 use crate::{Rounds, VALUE_LEN, median, print_head, time};
 
 const KEY_LEN: usize = 8;
-const RECORD_LEN: usize = 20 + KEY_LEN + VALUE_LEN;
 const SEGMENT_SIZE: u64 = 32 << 20;
 /// `read` and `write` by so much, as `cp` does.
 const COPIED_AT_ONCE: usize = 128 << 10;
 
 pub(crate) fn compare(records: usize, rounds: usize) {
-    let live = (records * RECORD_LEN) as f64;
-    println!(
-        "\n### compaction of a store, every other record of {RECORD_LEN} bytes dead, {:.0} MB live\n",
-        live / 1e6
-    );
-    print_head("`compact`", "`read` and `write` of the live bytes, `fsync`");
-    Rounds::run(rounds, records, || compact(records), || copy(records))
-        .print("ns for a live record", 1.0 / 0.6);
+    for (records, value_len) in [(records, VALUE_LEN), (records / 10, 4096)] {
+        let live = (records * record_len(value_len)) as f64 / 1e6;
+        let len = record_len(value_len);
+        println!("\n### compaction, every other record of {len} bytes dead, {live:.0} MB live\n");
+        print_head("`compact`", "`read` and `write` of what is live, `fsync`");
+        let compact = || compact(records, value_len);
+        let rounds = Rounds::run(rounds, records, compact, || copy(records, value_len));
+        rounds.print("a live record", 1.67);
+    }
     beside_gets(records, rounds);
     zipf(records * 2, records * 8);
+}
+
+fn record_len(value_len: usize) -> usize {
+    20 + KEY_LEN + value_len
 }
 
 fn options(compaction: Compaction) -> Options {
@@ -44,12 +48,12 @@ fn key(n: u64) -> [u8; KEY_LEN] {
 }
 
 /// With so many live records, each behind one that is dead.
-fn half_dead(records: usize) -> (TempDir, Store) {
+fn half_dead(records: usize, value_len: usize) -> (TempDir, Store) {
     let dir = fresh_dir();
     let store = options(Compaction::Manual).open(dir.path()).unwrap();
-    let value = [7; VALUE_LEN];
+    let value = vec![7; value_len];
     for n in 0..2 * records as u64 {
-        store.put(key(n), value).unwrap();
+        store.put(key(n), &value).unwrap();
     }
     for n in 0..records as u64 {
         store.delete(key(2 * n)).unwrap();
@@ -58,16 +62,16 @@ fn half_dead(records: usize) -> (TempDir, Store) {
     (dir, store)
 }
 
-fn compact(records: usize) -> f64 {
-    let (_dir, store) = half_dead(records);
+fn compact(records: usize, value_len: usize) -> f64 {
+    let (_dir, store) = half_dead(records, value_len);
     time(|| assert_eq!(store.compact().unwrap().records_after, records as u64))
 }
 
-fn copy(records: usize) -> f64 {
+fn copy(records: usize, value_len: usize) -> f64 {
     let dir = fresh_dir();
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
     let mut file = File::create(&from).unwrap();
-    file.write_all(&vec![7; records * RECORD_LEN]).unwrap();
+    file.write_all(&vec![7; records * record_len(value_len)]).unwrap();
     file.sync_all().unwrap();
     time(|| {
         let (mut from, mut to) = (File::open(&from).unwrap(), File::create(&to).unwrap());
@@ -86,7 +90,7 @@ fn copy(records: usize) -> f64 {
 fn beside_gets(records: usize, rounds: usize) {
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     for _ in 0..rounds.min(5) {
-        let (_dir, store) = half_dead(records);
+        let (_dir, store) = half_dead(records, VALUE_LEN);
         alone.push(percentile(&store, records, &AtomicBool::new(false)));
         let is_over = AtomicBool::new(false);
         beside.push(thread::scope(|scope| {
@@ -141,7 +145,8 @@ fn zipf(keys: usize, writes: usize) {
             store.put(key, value).unwrap();
         }
         if n % 10_000 == 0 {
-            let ratio = disk_bytes(dir.path()) as f64 / (store.len() * RECORD_LEN) as f64;
+            let ratio =
+                disk_bytes(dir.path()) as f64 / (store.len() * record_len(VALUE_LEN)) as f64;
             (most, sum, samples) = (most.max(ratio), sum + ratio, samples + 1);
         }
     }

@@ -29,8 +29,14 @@ fn machine(segment_size: u64, policy: CompactionPolicy) -> Machine {
     machine
 }
 
+/// One that comes to an end.
 fn turn(store: &Store) {
-    store.take_turn(|_| Continue(())).unwrap();
+    let mut steps = 0;
+    let told = |_| {
+        steps += 1;
+        if steps < MANY { Continue(()) } else { Break(()) }
+    };
+    store.take_turn(told).unwrap();
 }
 
 fn runs(store: &Store) -> u64 {
@@ -99,38 +105,52 @@ fn hazard_04_what_is_active_wins_over_copies_of_what_it_replaces() {
     }
 }
 
+/// That a turn copies something, to ids above all that was sealed but for the newest file, and that what is written then wins.
+fn take_turn_with_copies(machine: &Machine, store: &Store, key: &str) {
+    let before = machine.data();
+    turn(store);
+    let highest = before.iter().rev().nth(1).unwrap();
+    let copies = machine.data().into_iter().filter(|name| !before.contains(name));
+    assert!(copies.clone().count() > 1 && copies.clone().all(|name| name > *highest));
+    // Below the copies, it would be older than they are.
+    store.put(key, "newest").unwrap();
+    let expected = contents(store);
+    assert_eq!(contents(&machine.copy().open().unwrap()), expected);
+}
+
 #[test]
-fn hazard_04_ids_that_were_put_aside_are_not_taken_below_what_was_sealed_since() {
-    // Every run takes all there is.
-    let all = policy().include_from_dead_percent(1);
-    let machine = machine(200, all);
+fn hazard_04_ids_that_were_put_aside_are_not_taken_below_others() {
+    let machine = machine(200, policy().include_from_dead_percent(1));
     let store = machine.open().unwrap();
     let keys: Vec<_> = (0..200).map(|n| format!("{n:04}")).collect();
     for key in &keys {
         store.put(key, [b'1'; 26]).unwrap();
     }
-    let put_all = |step, value: u8| {
+    let put_all = |which: &dyn Fn(usize) -> bool, value: u8| {
         let mut batch = Batch::new();
-        for key in keys.iter().step_by(step) {
+        for (_, key) in keys.iter().enumerate().filter(|(n, _)| which(*n)) {
             batch.put(key, [value; 26]);
         }
         store.write(&batch).unwrap();
     };
-    // More copies than ids are put aside for at each seal; then a few.
-    for (step, value) in [(2, b'2'), (3, b'3')] {
-        put_all(step, value);
-        let sealed = machine.data();
-        let ran = runs(&store);
-        turn(&store);
-        assert!(runs(&store) > ran);
-        let highest = sealed.iter().rev().nth(1).unwrap();
-        let copies = machine.data().into_iter().filter(|name| !sealed.contains(name));
-        assert!(copies.clone().count() > 1 && copies.clone().all(|name| name > *highest));
-        // Below the copies, it would be older than they are.
-        store.put(&keys[1], [value; 5]).unwrap();
-        let expected = contents(&store);
-        assert_eq!(contents(&machine.copy().open().unwrap()), expected);
-    }
+    // More copies than a seal puts ids aside for, while something is active in which there is room.
+    put_all(&|n| n % 2 == 0, b'2');
+    store.put("active", "short").unwrap();
+    take_turn_with_copies(&machine, &store, &keys[1]);
+    // A few, with nothing sealed in between. What is active is full.
+    put_all(&|n| n % 10 > 2, b'3');
+    take_turn_with_copies(&machine, &store, &keys[11]);
+}
+
+#[test]
+fn hazard_08_runs_of_one_turn_take_ids_of_their_own() {
+    let machine = machine(200, policy().bytes_per_run(Some(1)));
+    let store = two_of_four(&machine);
+    let expected = contents(&store);
+    turn(&store);
+    assert_eq!((runs(&store), machine.data().len()), (2, 6));
+    assert_eq!(contents(&store), expected);
+    assert_eq!(contents(&reopened(store, &machine)), expected);
 }
 
 #[test]
