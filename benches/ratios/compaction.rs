@@ -138,7 +138,7 @@ fn zipf(keys: usize, writes: usize) {
         // The inverse of Zipf's distribution with exponent 1, nearly.
         let rank = (keys as f64).powf(random.next() as f64 / u64::MAX as f64) as usize - 1;
         let key = key(u64::from(order[rank.min(keys - 1)]));
-        if random.next() % 10 == 0 {
+        if random.next().is_multiple_of(10) {
             store.delete(key).unwrap();
         } else {
             random.fill(&mut value[..8]);
