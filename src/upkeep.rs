@@ -97,11 +97,12 @@ fn run(bell: &Bell, log: &Weak<Log>, compactor: &Compactor, policy: &CompactionP
                 if bell.must_stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })
         });
-        if matches!(turn, None | Some(Err(Error::Stopped))) {
+        let was_stopped = matches!(turn, None | Some(Err(Error::Stopped)));
+        if was_stopped {
             // When nobody minds any more.
             bell.ring();
         }
-        let has_failed = matches!(turn, Some(Err(_)));
+        let has_failed = !was_stopped && matches!(turn, Some(Err(_)));
         let is_poisoned = log.commits.poison().check().is_err();
         let segments = log.index.segments.list();
         let is_due = has_failed || segments.iter().any(|(_, it)| it.usage().has_expiring());
