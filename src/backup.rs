@@ -62,7 +62,8 @@ impl Store {
     /// looked for; [`crate::verify()`] does.
     ///
     /// A call that finds something new seals the active segment; compaction joins segments that are small. `told` must not
-    /// back up, compact or close the same store: that would wait for itself.
+    /// back up, compact or close the same store: that would wait for itself. What the store compacts by itself is laid down
+    /// when it begins, and done when it has ended.
     ///
     /// ```
     /// use std::ops::ControlFlow;

@@ -43,7 +43,7 @@ impl Companions {
 
 impl Log {
     /// Writes the hints of segments that have none, from an id on, until it is told to stop. No compaction runs.
-    pub(crate) fn write_hints(&self, from: SegmentId, stops: impl Fn() -> bool) {
+    pub(crate) fn write_hints(&self, from: SegmentId, mut stops: impl FnMut() -> bool) {
         let wanted: Vec<_> = {
             let mut unhinted = self.companions.unhinted.lock();
             unhinted.extract_if(.., |entry| entry.id >= from).collect()

@@ -9,17 +9,17 @@
 //! - A writer replaces such a candidate; an exact match goes first.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::directory::Directory;
 use crate::error::{Damage, Error, Result};
-use crate::fs::Region;
+use crate::fs::{Region, Whole};
 use crate::keydir::{KeyDirectory, KeyHasher, Old};
 use crate::location::{Location, SegmentSlot};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, SealedEntry};
 use crate::options::{Options, Verify};
 use crate::ordered::OrderedKeys;
 use crate::past::Past;
@@ -29,6 +29,9 @@ use crate::segment::{self, Pin, Segment, Slots, Table};
 
 /// A newest segment below this is copied rather than left.
 pub(crate) const TAKE_UP_BELOW: u64 = 1 << 20;
+
+/// As many cache misses of the key directory overlap where a whole segment is looked up.
+const LOOKED_UP_AT_ONCE: usize = 24;
 
 pub(crate) struct Index {
     pub(crate) keydir: KeyDirectory,
@@ -426,7 +429,7 @@ impl Index {
             segment.usage().add_expiring(frame.expires_at(), frame.len());
             return self.set(hash, frame.key(), location);
         }
-        segment.usage().add_dead(frame.len());
+        segment.usage().add_tombstone(frame.len());
         if let Some(old) = self.find_for_write(hash, frame.key()) {
             self.change(hash, Some(&old), None);
         }
@@ -638,6 +641,61 @@ impl Index {
             sink(Carried { hash, from, frame })
         })?;
         Ok(())
+    }
+
+    /// What a copy of a segment has to hold, in the order of the log, if all of it is sound but for records that no
+    /// entry names, and it is the one that the manifest means; else what is wrong with it. `step` hears of all bytes.
+    pub(crate) fn to_carry(
+        &self,
+        (slot, segment): (SegmentSlot, &Segment),
+        meant: Option<&SealedEntry>,
+        bytes: &Whole,
+        older_segments: bool,
+        mut step: impl FnMut(u64) -> Result<()>,
+    ) -> Result<Result<Vec<(u64, Location)>, Error>> {
+        let (mut carried, mut bad, mut unreadable) = (Vec::new(), HashMap::new(), None);
+        // What the key directory has to be asked is on its way meanwhile.
+        let mut waiting = VecDeque::with_capacity(LOOKED_UP_AT_ONCE + 1);
+        let mut take = |(hash, from, frame): (u64, Location, Frame<'_>)| {
+            if self.is_carried(hash, &frame, from, older_segments) {
+                carried.push((hash, from));
+            }
+        };
+        let summary = scan::walk(bytes, Rules::Sealed, |found| {
+            match found {
+                Found::Record { offset, frame } => {
+                    let from = Location::new(slot, offset);
+                    let from = from.ok_or_else(|| self.directory.too_many_segments())?;
+                    let hash = self.hash(frame.key());
+                    self.keydir.prefetch(hash);
+                    waiting.push_back((hash, from, frame));
+                    if waiting.len() > LOOKED_UP_AT_ONCE {
+                        waiting.pop_front().into_iter().for_each(&mut take);
+                    }
+                    step(frame.len())?;
+                }
+                Found::Unapplied { frame, .. } => step(frame.len())?,
+                Found::Bad { offset, damage, .. } => drop(bad.insert(offset, damage)),
+                Found::Unreadable { offset, damage } => unreadable = Some((offset, damage)),
+            }
+            Ok::<_, Error>(())
+        })?;
+        waiting.into_iter().for_each(take);
+        // What a bad record says of its key cannot be trusted, so its entry is looked for by place.
+        let mut live = None;
+        if !bad.is_empty() {
+            self.keydir.visit_all(|_, location| {
+                let damage = bad.get(&location.offset()).filter(|_| location.slot() == slot);
+                live = live.or(damage.map(|&damage| (location.offset(), damage)));
+            });
+        }
+        if let Some((offset, damage)) = unreadable.or(live) {
+            return Ok(Err(segment.corrupt(offset, damage)));
+        }
+        let is_meant = |meant: &SealedEntry| summary.check(meant.records, meant.checksum);
+        let checked = if bad.is_empty() { meant.map_or(Ok(()), is_meant) } else { Ok(()) };
+        let path = || segment.path().to_path_buf();
+        Ok(checked.map(|()| carried).map_err(|damage| Error::Inconsistent { path: path(), damage }))
     }
 
     /// A put is carried if it is its key's newest, a tombstone if older segments may hold the key and

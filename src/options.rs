@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::mappings::Mappings;
+use crate::policy::Compaction;
 use crate::record::{Alignment, MAX_ALIGN, MAX_RECORD_LEN, Record};
 
 const DEFAULT_SEGMENT_SIZE: u64 = 256 << 20;
@@ -46,6 +47,7 @@ pub struct Options {
     pub(crate) count_reads: bool,
     /// Of the process, unless a test has its own.
     pub(crate) mappings: Option<&'static Mappings>,
+    pub(crate) compaction: Compaction,
 }
 
 impl Default for Options {
@@ -66,6 +68,7 @@ impl Default for Options {
             ordered: false,
             count_reads: false,
             mappings: None,
+            compaction: Compaction::default(),
         }
     }
 }
@@ -153,6 +156,16 @@ impl Options {
         self
     }
 
+    /// Whether the store compacts by itself, and when. Default: [`Compaction::Auto`], with the default
+    /// [`crate::CompactionPolicy`]. Of no account to a store that is opened to be read only.
+    ///
+    /// A thread of the store's does it, which sleeps while there is nothing to do. One compaction runs at a time, and none beside
+    /// a [`crate::Store::backup`].
+    pub fn compaction(mut self, compaction: Compaction) -> Self {
+        self.compaction = compaction;
+        self
+    }
+
     /// How the data files are read. Default: [`ReadMode::Mapped`].
     pub fn read_mode(mut self, read_mode: ReadMode) -> Self {
         self.read_mode = read_mode;
@@ -215,6 +228,11 @@ impl Options {
                 expected: "64 bytes to 512 GiB",
                 found: self.segment_size,
             });
+        }
+        if let Compaction::Auto(policy) = &self.compaction
+            && let Some((option, found)) = policy.wrong_percent()
+        {
+            return Err(Error::InvalidOption { option, expected: "1 to 100 percent", found });
         }
         let is_mode = |mode, owner| mode & owner == owner && mode <= MAX_MODE;
         if !is_mode(self.mode_of_files(), OWNER_OF_FILE) {

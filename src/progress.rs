@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 
 /// How far something that takes long has come, in bytes of the store's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Progress {
     /// What is done with, files included that have gone meanwhile.

@@ -56,7 +56,7 @@ impl Store {
     }
 
     /// Removes everything, in one step: a crash leaves all of it or nothing. Durable when this has returned. Writes wait meanwhile, and it waits
-    /// for a compaction that runs. Values in hand, readers' slices and snapshots stay valid.
+    /// for a compaction that was asked for. Values in hand, readers' slices and snapshots stay valid.
     ///
     /// # Errors
     /// [`crate::Error::Io`], after which all is there still; [`crate::Error::Poisoned`]; [`crate::Error::Closed`].

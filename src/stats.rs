@@ -4,7 +4,7 @@ mod table;
 
 use std::time::Duration;
 
-use crate::compact::LastCompaction;
+use crate::compact::CompactionStats;
 use crate::counters::{BUCKETS, Times};
 
 /// Figures of a store at one moment; parts of it may be a write apart from each other. Made by [`crate::Store::stats`].
@@ -63,16 +63,10 @@ pub struct Stats {
     pub misses: Option<u64>,
     /// Bytes that puts and deletes have appended.
     pub written_bytes: u64,
-    /// Bytes that compactions have written, those that failed not counted.
-    pub compacted_bytes: u64,
     /// How many bytes have been written for each that puts and deletes have appended; none if they have appended none.
     pub write_amplification: Option<f64>,
-    /// Compactions that have ended.
-    pub compactions: u64,
-    /// Of these, those that failed.
-    pub failed_compactions: u64,
-    /// What came of the last one.
-    pub last_compaction: Option<LastCompaction>,
+    /// What compactions have done.
+    pub compaction: CompactionStats,
     /// What was made durable, and how long that took.
     pub syncs: SyncStats,
     /// Each segment file, in the order of the log.

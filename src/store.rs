@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::batch::Batch;
 use crate::clock::{self, Clock, SystemTimeSource, TimeSource};
-use crate::compact::{self, CompactionReport};
+use crate::compact::{CompactionReport, CompactionStats, Compactor};
 use crate::companions::Companions;
 use crate::counters::Reads;
 use crate::directory::Directory;
@@ -25,6 +25,9 @@ use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::log::Log;
 use crate::options::{Durability, EmptyValues, Options};
 use crate::page_cache;
+use crate::policy::Compaction;
+#[cfg(any(test, fuzzing))]
+use crate::policy::CompactionPolicy;
 use crate::progress::Progress;
 use crate::range::Range;
 use crate::reader::Reader;
@@ -34,6 +37,9 @@ use crate::segment::{Amount, Segment, Slots};
 use crate::sight::Sight;
 use crate::snapshot::Snapshot;
 use crate::stats::{Latencies, SegmentStats, Stats, SyncStats};
+#[cfg(any(test, fuzzing))]
+use crate::upkeep;
+use crate::upkeep::{Driver, Upkeep};
 use crate::value::Value;
 
 /// An open store. A cheap handle: clone it, send it, share it. Any number of threads may read beside
@@ -47,9 +53,11 @@ pub struct Store {
 
 struct Inner {
     log: Arc<Log>,
-    /// Taken for the length of a compaction or a backup; before the writer's lock.
-    compaction: Mutex<()>,
-    compactions: compact::Totals,
+    compactor: Arc<Compactor>,
+    /// The store's own compactions, if there are any.
+    #[cfg(any(test, fuzzing))]
+    policy: Option<CompactionPolicy>,
+    upkeep: Upkeep,
     reads: Reads,
     durability: Durability,
     empty_values: EmptyValues,
@@ -68,12 +76,14 @@ pub(crate) struct Ground {
     pub(crate) time: Box<dyn TimeSource>,
     /// Ones where the key hash may have bits.
     pub(crate) hash_mask: u64,
+    pub(crate) driver: Driver,
 }
 
 impl Ground {
     fn real(options: &Options) -> Self {
         let fs = Arc::new(OsFs::new(options));
-        Ground { fs, time: Box::new(SystemTimeSource), hash_mask: u64::MAX }
+        let time = Box::new(SystemTimeSource);
+        Ground { fs, time, hash_mask: u64::MAX, driver: Driver::Thread }
     }
 }
 
@@ -111,7 +121,7 @@ impl Store {
     pub(crate) fn open_on(ground: Ground, dir: &Path, options: &Options) -> Result<Self> {
         options.check()?;
         let directory = Directory::new(dir);
-        let Ground { fs, time, hash_mask } = ground;
+        let Ground { fs, time, hash_mask, driver } = ground;
         if options.create && !options.read_only {
             fs.create_dir_all(dir).map_err(Error::io("make the directory", dir))?;
         } else if !directory.holds_store(&*fs)? {
@@ -131,10 +141,18 @@ impl Store {
         tracing::debug!(path = %dir.display(), ?report, "opened");
         let clock = Clock::new(time);
         clock.catch_up(index.newest_timestamp());
+        let options = &match options.read_only || !driver.takes_turns() {
+            true => options.clone().compaction(Compaction::Manual),
+            false => options.clone(),
+        };
+        let policy = options.compaction.policy();
+        let log = Log::new(fs, directory, commits, index, companions, clock, options);
         let inner = Inner {
-            log: Log::new(fs, directory, commits, index, companions, clock, options),
-            compaction: Mutex::new(()),
-            compactions: compact::Totals::default(),
+            compactor: Arc::default(),
+            #[cfg(any(test, fuzzing))]
+            policy: policy.cloned(),
+            upkeep: Upkeep::new(Arc::clone(&log.bell)),
+            log,
             reads: Reads::new(options.count_reads),
             durability: options.durability,
             empty_values: options.empty_values,
@@ -144,6 +162,11 @@ impl Store {
             lock: Mutex::new(lock),
             follower,
         };
+        if let (Driver::Thread, false) = (driver, options.read_only)
+            && let Err(error) = inner.upkeep.begin(&inner.log, &inner.compactor, policy.cloned())
+        {
+            tracing::warn!(path = %dir.display(), %error, "no thread: the store does not look after itself");
+        }
         Ok(Store { inner: Arc::new(inner) })
     }
 
@@ -394,14 +417,13 @@ impl Store {
     ///
     /// Segments that hold damage are kept as they are and named in the report. A store in which nothing
     /// is dead ([`Stats::dead_bytes`]) and no two neighbouring segments fit into one is left alone. A second
-    /// call waits for the first.
+    /// call waits for the first; what the store compacts by itself at that moment ([`Options::compaction`]) is laid down.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Corrupt`], after which the store is as before; [`Error::Poisoned`];
     /// [`Error::Closed`].
     pub fn compact(&self) -> Result<CompactionReport> {
-        let Inner { log, compactions, .. } = &*self.inner;
-        self.uncompacted(|_| compactions.of(&log.clock, || compact::run(log)))
+        self.uncompacted(|log| self.inner.compactor.compact(log))
     }
 
     /// Writes a checkpoint of the key directory, so that the next opening need not make it anew, also if the process dies
@@ -485,7 +507,7 @@ impl Store {
 
     /// Figures about the store. Reads no file; takes time for each segment, some milliseconds for thousands.
     pub fn stats(&self) -> Stats {
-        let Inner { log, reads, compactions, .. } = &*self.inner;
+        let Inner { log, reads, .. } = &*self.inner;
         let (retired, now) = (log.index.segments.retired(), self.now());
         let (snapshots, snapshot_changes) = log.index.keydir.overlays();
         let segments = log.index.segments.list();
@@ -497,9 +519,9 @@ impl Store {
             segments.iter().filter(|(_, segment)| is_it(segment.view())).count()
         };
         let (writes, syncs, gets) = (&log.writes, &log.commits.poison().syncs, reads.sum());
-        let compactions = compactions.figures();
-        let (written_bytes, compacted_bytes) = (writes.bytes(), compactions.bytes_written);
-        let write_amplification = (written_bytes + compacted_bytes) as f64 / written_bytes as f64;
+        let (written_bytes, compaction) = (writes.bytes(), self.compaction_stats());
+        let all_written = written_bytes + compaction.bytes_written;
+        let write_amplification = all_written as f64 / written_bytes as f64;
         Stats {
             keys: log.index.keydir.len(),
             key_directory_bytes: log.index.keydir.memory(),
@@ -521,11 +543,8 @@ impl Store {
             gets: gets.map(|sum| sum.gets),
             misses: gets.map(|sum| sum.misses),
             written_bytes,
-            compacted_bytes,
             write_amplification: (written_bytes > 0).then_some(write_amplification),
-            compactions: compactions.compactions,
-            failed_compactions: compactions.failed,
-            last_compaction: compactions.last,
+            compaction,
             syncs: SyncStats {
                 data: Latencies::of(&syncs.data),
                 directory: Latencies::of(&syncs.directory),
@@ -533,6 +552,19 @@ impl Store {
             },
             per_segment,
         }
+    }
+
+    /// Stops the store's own compactions until [`Store::resume_compaction`]: the one that runs is laid down, and leaves nothing.
+    /// Returns when that has ended. [`Store::compact`] compacts all the same. Without [`crate::Compaction::Auto`] this does nothing.
+    ///
+    /// Pauses do not add up: one `resume` ends them. They end with the store.
+    pub fn pause_compaction(&self) {
+        self.inner.log.bell.pause();
+    }
+
+    /// Lets the store compact by itself again, after [`Store::pause_compaction`]: at once, if that is due.
+    pub fn resume_compaction(&self) {
+        self.inner.log.bell.resume();
     }
 
     /// The store's directory.
@@ -546,7 +578,7 @@ impl Store {
     }
 
     /// Flushes, syncs and seals, so that the next opening has nothing to recover, and lets go of the
-    /// directory. Waits for a compaction that runs. Other handles answer [`Error::Closed`] from now
+    /// directory. Waits for a compaction that was asked for; one of the store's own is laid down. Other handles answer [`Error::Closed`] from now
     /// on; values in hand stay valid. Closing a closed store does nothing.
     ///
     /// # Errors
@@ -560,8 +592,23 @@ impl Store {
 impl Store {
     /// Does something during which no compaction may run: another one, or a backup.
     pub(crate) fn uncompacted<T>(&self, act: impl FnOnce(&Log) -> Result<T>) -> Result<T> {
-        let _one_at_a_time = self.inner.compaction.lock();
+        // The store's own compactions make way.
+        let _hold = self.inner.log.bell.hold();
+        let _one_at_a_time = self.inner.compactor.alone();
         act(&self.inner.log)
+    }
+
+    fn compaction_stats(&self) -> CompactionStats {
+        let is_paused = self.inner.log.bell.is_paused();
+        CompactionStats { is_paused, ..self.inner.compactor.stats() }
+    }
+
+    /// Does what the store's thread would do now, if it had one.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn take_turn(&self, told: impl FnMut(Progress) -> ControlFlow<()>) -> Result<()> {
+        let policy = self.inner.policy.as_ref();
+        let turn = || upkeep::turn(&self.inner.log, &self.inner.compactor, policy, told);
+        self.inner.log.bell.work(turn).unwrap_or(Ok(()))
     }
 
     pub(crate) fn inner_log(&self) -> &Log {
@@ -708,7 +755,8 @@ impl Inner {
     }
 
     fn close(&self) -> Result<()> {
-        let no_compaction = self.compaction.lock();
+        self.upkeep.close();
+        let no_compaction = self.compactor.alone();
         let closed = self.log.close();
         // A store that only reads has none, nor one that has been closed before.
         let mut lock = self.lock.lock();

@@ -1,6 +1,6 @@
 //! The figures that the store promises, each against something everybody has, in one run:
 //! `cargo bench --bench ratios [-- get] [-- put] [-- iteration] [-- writes] [-- openings] [-- size] [-- access] [-- memory]
-//! [-- growth] [-- count] [-- segments]`,
+//! [-- growth] [-- count] [-- segments] [-- compaction]`,
 //! and with `--features serde,tokio` `[-- layers]`. Prints markdown.
 //!
 //! Machines are noisy, so no time here is compared with one of another moment: A and B take turns in
@@ -11,6 +11,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod compaction;
 mod count;
 mod iteration;
 #[cfg(all(feature = "serde", feature = "tokio"))]
@@ -144,6 +145,9 @@ fn main() {
     }
     if wanted("segments") {
         segments::measure(plan.segments, plan.rotations);
+    }
+    if wanted("compaction") {
+        compaction::compare(plan.records, plan.rounds);
     }
 }
 

@@ -281,6 +281,10 @@ mod step {
     pub fn scan_all() -> Vec<u8> {
         vec![23, 16, 16]
     }
+
+    pub fn upkeep() -> Vec<u8> {
+        vec![24]
+    }
 }
 
 fn runs(seeds: &Path) {
@@ -420,6 +424,26 @@ fn runs(seeds: &Path) {
             scan_all(),
             reopen(),
             scan_all(),
+        ],
+    );
+    write(
+        "upkeep",
+        [8, 0],
+        &[
+            puts.clone(),
+            puts.clone(),
+            upkeep(),
+            retain(0b10100),
+            upkeep(),
+            puts.clone(),
+            kill_soon(9),
+            upkeep(),
+            puts.clone(),
+            crash_soon(14, 3),
+            upkeep(),
+            put(1, 9),
+            reopen(),
+            upkeep(),
         ],
     );
     write(

@@ -78,6 +78,7 @@ struct CoveredBytes {
     records: U64,
     dead_bytes: U64,
     dead_records: U64,
+    tombstone_bytes: U64,
     timestamp: U64,
     width: U32,
     buckets: U32,
@@ -141,6 +142,7 @@ impl Head {
                 records: U64::new(figures.all.records),
                 dead_bytes: U64::new(figures.dead.bytes),
                 dead_records: U64::new(figures.dead.records),
+                tombstone_bytes: U64::new(figures.tombstone_bytes),
                 timestamp: U64::new(figures.timestamp),
                 width: U32::new(figures.expiring.width()),
                 buckets: U32::new(figures.expiring.parts().count() as u32),
@@ -315,6 +317,7 @@ impl CoveredBytes {
         let figures = Figures {
             all: amount(&self.records, &self.bytes),
             dead: amount(&self.dead_records, &self.dead_bytes),
+            tombstone_bytes: self.tombstone_bytes.get(),
             timestamp: self.timestamp.get(),
             expiring: expiring.ok_or(wrong)?,
         };
@@ -347,7 +350,8 @@ mod tests {
         let amount = |records, bytes| Amount { records, bytes };
         let buckets = buckets.iter().map(|(bucket, bytes)| (*bucket, amount(1, *bytes)));
         let expiring = Buckets::of_parts(21, buckets.collect()).unwrap();
-        let figures = Figures { all: amount(3, 99), dead: amount(2, 33), timestamp: 5, expiring };
+        let (all, dead) = (amount(3, 99), amount(2, 33));
+        let figures = Figures { all, dead, tombstone_bytes: 11, timestamp: 5, expiring };
         Covered { id: SegmentId::new(id), len: 100, checksum: 7, figures }
     }
 
@@ -390,11 +394,11 @@ mod tests {
         let number = |n: u64| n.to_be_bytes().to_vec();
         let small = |n: u32| n.to_be_bytes().to_vec();
         let [first, second] = &head.shards[..] else { panic!() };
-        let counted = [99, 3, 33, 2, 5].map(number).concat();
+        let counted = [99, 3, 33, 2, 11, 5].map(number).concat();
         let mut expected = [
             b"zcaskdir".to_vec(),
             small(1),
-            number(8 + 4 + 8 + 16 + 8 + 4 + 4 + 2 * 68 + 2 * 24 + 2 * 8 + 4),
+            number(8 + 4 + 8 + 16 + 8 + 4 + 4 + 2 * 76 + 2 * 24 + 2 * 8 + 4),
             vec![7; 16],
             number(42),
             small(2),

@@ -1,162 +1,205 @@
 //! Carries a compaction out, beside readers and the writer.
 //!
-//! The order (docs/design.md, "Compaction"): the active segment is sealed and ids for the outputs are
-//! reserved; live records are copied, oldest first, into outputs that nobody names yet; outputs are
+//! The order (docs/design.md, "Compaction"): ids for the outputs are taken; live records are copied, oldest first, into outputs
+//! that nobody names yet; outputs are
 //! synced and renamed; everything that was appended meanwhile is synced; the manifest names the
 //! outputs instead of the inputs; entries move to the copies; the inputs leave.
 //!
 //! Invariants:
 //! - Output ids lie above every segment sealed before the run and below what is written during it.
 //! - A tombstone is dropped only if every segment with a lower id is an input; an expired record counts
-//!   as a tombstone. One that is kept is copied only if its key is absent then.
+//!   as a tombstone. One that is kept is copied only if its key is absent when the ids have been taken: a put that comes later
+//!   lies above the copy.
 //! - An entry moves only if it is still where the record was copied from.
 //! - An input's every record passes its CRC before the first of it is copied. One with a bad record that
 //!   is live, or with an unreadable range, is no input: it is kept and reported.
 //! - Before the manifest drops the inputs, everything on which a decision to drop rested is durable.
+//! - Who is told may end it up to the commit: then nothing is left of it.
 
-use std::collections::HashSet;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::CompactionReport;
 use super::plan::{Facts, Plan};
 use crate::error::{Error, Result};
+use crate::fs::Whole;
 use crate::index::{Carried, Existing};
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::log::Log;
-use crate::manifest::SealedEntry;
-use crate::segment::scan::{self, Found, Rules};
+use crate::manifest::{Manifest, SealedEntry};
+use crate::progress::{Progress, Teller};
+use crate::record::Frame;
 use crate::segment::{Active, Segment};
+
+/// How many bytes go by before somebody is told.
+const TOLD_AFTER: u64 = if cfg!(any(test, fuzzing)) { 1 } else { 64 << 10 };
+/// As many cache misses of the key directory overlap where entries move.
+const MOVED_AT_ONCE: usize = 16;
+
+/// Which segments to rewrite.
+pub(super) enum Job {
+    /// All, the active one too.
+    Everything,
+    /// Those of these, sealed, that are there still.
+    These { inputs: Vec<SegmentId>, outputs: u64 },
+}
+
+/// What came of it.
+#[derive(Default)]
+pub(super) struct Done {
+    pub(super) report: CompactionReport,
+    /// Segments that were gone through.
+    pub(super) looked_at: Vec<SegmentId>,
+    /// Of these, those in which something is bad that counts.
+    pub(super) kept: Vec<SegmentId>,
+}
+
+/// What of a segment has to be copied: hashes and places, in its bytes.
+type Carry = (Whole, Vec<(u64, Location)>);
 
 /// A segment to rewrite.
 struct Input {
     slot: SegmentSlot,
     segment: Arc<Segment>,
-    /// Offsets of bad records that no entry names.
-    bad: HashSet<u64>,
-    /// Whether segments below it are no inputs.
-    older_stay: bool,
+    /// How many segments lie below it, inputs or not.
+    older: usize,
 }
 
-/// Runs a full compaction. One at a time.
-pub(crate) fn run(log: &Log) -> Result<CompactionReport> {
+/// Runs a compaction. One at a time. Of segments that an earlier one has found damaged it begins by looking whether they are
+/// still, so that the others are not rewritten in vain.
+pub(super) fn run(
+    log: &Log,
+    job: &Job,
+    was_bad: impl Fn(SegmentId) -> bool,
+    told: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Done> {
     let segment_size = log.segment_size();
+    let mut done = Done::default();
     let mut writer = log.writer()?;
     let mut segments = log.index.segments.list();
-    let now = log.clock.now();
-    let all = segments.iter().map(|(_, segment)| Facts::of(segment, now));
-    let plan = Plan::full(&all.collect::<Vec<_>>(), segment_size);
-    let mut ids = 0..0;
-    if let Some(Plan { outputs }) = plan {
-        log.seal_for_compaction(&mut writer)?;
-        // From here on the next active segment's id lies above the outputs'.
-        let first = log.reserve_ids(outputs)?.get();
-        ids = first..first + outputs;
-        segments = log.index.segments.list();
-    }
+    let ids = match job {
+        Job::Everything => match Plan::full(&facts_of(log, &segments), segment_size) {
+            None => {
+                drop(writer);
+                done.report = report_of(&segments);
+                return Ok(done);
+            }
+            Some(plan) => {
+                log.seal_for_compaction(&mut writer)?;
+                segments = log.index.segments.list();
+                log.ids_for_copies(&mut writer, plan.outputs)?
+            }
+        },
+        Job::These { outputs, .. } => {
+            let ids = log.ids_for_copies(&mut writer, *outputs)?;
+            segments = log.index.segments.list();
+            ids
+        }
+    };
+    // From here on the next active segment's id lies above the outputs'.
     drop(writer);
 
+    done.report = report_of(&segments);
+    let mut inputs = Vec::new();
+    for (older, (slot, segment)) in segments.into_iter().enumerate() {
+        let is_wanted = match job {
+            Job::Everything => true,
+            Job::These { inputs, .. } => inputs.contains(&segment.id()),
+        };
+        if is_wanted && segment.is_sealed() {
+            inputs.push(Input { slot, segment, older });
+        }
+    }
+    let mut copying = Copying {
+        log,
+        listed: log.commits.current(),
+        ids,
+        output: None,
+        written: VecDeque::new(),
+        finished: Vec::new(),
+        moves: Vec::new(),
+        expired: Vec::new(),
+        told: Telling { teller: Teller::new(told), untold: 0 },
+        done,
+    };
+    let mut sound = Vec::new();
+    for input in inputs {
+        if was_bad(input.segment.id()) && copying.look_at(&input, true)?.is_none() {
+            continue;
+        }
+        sound.push(input);
+    }
+    if matches!(job, Job::Everything) && !copying.done.kept.is_empty() {
+        let left: Vec<_> = sound.iter().map(|i| (i.slot, Arc::clone(&i.segment))).collect();
+        if Plan::full(&facts_of(log, &left), segment_size).is_none() {
+            return Ok(copying.done);
+        }
+    }
+    let finished = copying.copy_all(sound).and_then(|inputs| {
+        if inputs.is_empty() {
+            return Ok(());
+        }
+        let slots = copying.commit(&inputs)?;
+        copying.install(&slots, &inputs);
+        drop(inputs);
+        log.index.segments.map_more(log.reading);
+        Ok(())
+    });
+    if finished.is_err() {
+        copying.abandon();
+    }
+    finished.map(|()| copying.done)
+}
+
+fn facts_of(log: &Log, segments: &[(SegmentSlot, Arc<Segment>)]) -> Vec<Facts> {
+    let now = log.clock.now();
+    segments.iter().map(|(_, segment)| Facts::of(segment, now)).collect()
+}
+
+/// What there is, before anything has been done.
+fn report_of(segments: &[(SegmentSlot, Arc<Segment>)]) -> CompactionReport {
     let mut report = CompactionReport::default();
-    for (_, segment) in &segments {
+    for (_, segment) in segments {
         report.records_before += segment.usage().records();
         report.bytes_before += segment.usage().bytes();
     }
     (report.records_after, report.bytes_after) = (report.records_before, report.bytes_before);
-    if plan.is_none() {
-        return Ok(report);
-    }
-    let inputs = sound_inputs(log, segments, &mut report)?;
-    let sound = inputs.iter().map(|input| Facts::of(&input.segment, now));
-    if Plan::full(&sound.collect::<Vec<_>>(), segment_size).is_none() {
-        return Ok(report);
-    }
+    report
+}
 
-    let mut copying = Copying {
-        log,
-        ids,
-        output: None,
-        finished: Vec::new(),
-        moves: Vec::new(),
-        expired: Vec::new(),
-    };
-    let done = copying.copy_all(&inputs).and_then(|()| copying.commit(&inputs));
-    match done {
-        Ok(slots) => {
-            copying.install(&slots, &inputs, &mut report);
-            drop(inputs);
-            log.index.segments.map_more(log.reading);
-            tracing::debug!(?report, "compacted");
-            Ok(report)
+/// Tells how far it has come, from time to time.
+struct Telling<F> {
+    teller: Teller<F>,
+    untold: u64,
+}
+
+impl<F: FnMut(Progress) -> ControlFlow<()>> Telling<F> {
+    fn step(&mut self, bytes: u64) -> Result<()> {
+        self.untold += bytes;
+        if self.untold < TOLD_AFTER {
+            return Ok(());
         }
-        Err(error) => {
-            copying.abandon();
-            Err(error)
-        }
+        self.teller.step(std::mem::take(&mut self.untold))
     }
 }
 
-impl Facts {
-    fn of(segment: &Segment, now: u64) -> Self {
-        let usage = segment.usage();
-        Facts { bytes: usage.bytes(), dead_bytes: usage.dead_bytes(now) }
-    }
-}
-
-/// The segments of which everything that counts can be read. The others are reported.
-fn sound_inputs(
-    log: &Log,
-    segments: Vec<(SegmentSlot, Arc<Segment>)>,
-    report: &mut CompactionReport,
-) -> Result<Vec<Input>> {
-    let mut inputs = Vec::new();
-    for (older, (slot, segment)) in segments.into_iter().enumerate() {
-        match dead_bad_records(log, slot, &segment)? {
-            // They come in id order: all older ones are inputs if as many are as there are.
-            Some(bad) => {
-                inputs.push(Input { slot, segment, bad, older_stay: inputs.len() < older });
-            }
-            None => report.segments_kept.push(segment.path().to_path_buf()),
-        }
-    }
-    Ok(inputs)
-}
-
-/// The offsets of bad records that no entry names, or `None` if anything else cannot be read.
-fn dead_bad_records(
-    log: &Log,
-    slot: SegmentSlot,
-    segment: &Segment,
-) -> Result<Option<HashSet<u64>>> {
-    let mut bad = HashSet::new();
-    let mut unreadable = false;
-    let bytes = segment.read_all()?;
-    scan::walk(&bytes, Rules::Sealed, |found| {
-        match found {
-            Found::Record { .. } | Found::Unapplied { .. } => {}
-            Found::Bad { offset, .. } => drop(bad.insert(offset)),
-            Found::Unreadable { .. } => unreadable = true,
-        }
-        Ok::<_, Error>(())
-    })?;
-    // What a bad record says of its key cannot be trusted, so its entry is looked for by place.
-    let mut is_live = false;
-    if !bad.is_empty() {
-        log.index.keydir.visit_all(|_, location| {
-            is_live |= location.slot() == slot && bad.contains(&location.offset());
-        });
-    }
-    Ok((!unreadable && !is_live).then_some(bad))
-}
-
-struct Copying<'a> {
+struct Copying<'a, F> {
     log: &'a Log,
+    /// As it was when the run began.
+    listed: Manifest,
     /// Reserved and not used yet.
     ids: std::ops::Range<u64>,
     output: Option<Active>,
+    /// All of them is written; neither durable nor renamed.
+    written: VecDeque<Active>,
     /// Sealed and renamed, not listed yet.
     finished: Vec<(SealedEntry, Arc<Segment>)>,
     moves: Vec<Move>,
     /// Entries whose records are dropped because they have expired.
     expired: Vec<(u64, Location)>,
+    told: Telling<F>,
+    done: Done,
 }
 
 /// An entry's change once the outputs are listed.
@@ -168,19 +211,71 @@ struct Move {
     offset: u64,
 }
 
-impl Copying<'_> {
-    /// Copies what the inputs hold that counts, and seals the outputs.
-    fn copy_all(&mut self, inputs: &[Input]) -> Result<()> {
-        for Input { slot, segment, bad, older_stay } in inputs {
-            self.log.index.carried(*slot, segment, bad, *older_stay, |carried| {
-                if !older_stay && carried.frame.is_expired(|| self.log.clock.now()) {
-                    self.expired.push((carried.hash, carried.from));
-                    return Ok(());
-                }
-                self.copy_record(&carried, segment)
-            })?;
+impl<F: FnMut(Progress) -> ControlFlow<()>> Copying<'_, F> {
+    /// Copies what the inputs hold that counts, and seals the outputs. Answers the inputs without those that are kept.
+    fn copy_all(&mut self, inputs: Vec<Input>) -> Result<Vec<Input>> {
+        for Input { segment, .. } in &inputs {
+            let usage = segment.usage();
+            // Everything is read, and what is live written.
+            self.told.teller.expect(usage.bytes() * 2 - usage.stale_bytes());
         }
-        self.output.take().map_or(Ok(()), |output| self.finish_output(output))
+        let mut sound = Vec::new();
+        for input in inputs {
+            // They come in id order: all older ones are inputs if as many are as there are.
+            let older_stay = sound.len() < input.older;
+            if let Some((bytes, carried)) = self.look_at(&input, older_stay)? {
+                self.copy_input(&input.segment, &bytes, carried, older_stay)?;
+                sound.push(input);
+            }
+        }
+        self.output.take().map_or(Ok(()), |output| self.finish_output(output))?;
+        while !self.written.is_empty() {
+            self.settle_output()?;
+        }
+        Ok(sound)
+    }
+
+    /// What of a segment has to be copied; `None`: it is kept.
+    fn look_at(&mut self, input: &Input, older_stay: bool) -> Result<Option<Carry>> {
+        let Input { slot, segment, .. } = input;
+        let bytes = segment.read_all()?;
+        let told = &mut self.told;
+        let step = |bytes| told.step(bytes);
+        let id = segment.id();
+        let (index, meant) = (&self.log.index, self.listed.entry(id));
+        let carried = index.to_carry((*slot, segment), meant, &bytes, older_stay, step)?;
+        if !self.done.looked_at.contains(&id) {
+            self.done.looked_at.push(id);
+        }
+        match carried {
+            Ok(carried) => Ok(Some((bytes, carried))),
+            Err(error) => {
+                tracing::debug!(%error, "a segment is kept");
+                self.done.kept.push(id);
+                self.done.report.segments_kept.push(segment.path().to_path_buf());
+                Ok(None)
+            }
+        }
+    }
+
+    fn copy_input(
+        &mut self,
+        segment: &Segment,
+        bytes: &Whole,
+        carried: Vec<(u64, Location)>,
+        older_stay: bool,
+    ) -> Result<()> {
+        self.moves.reserve(carried.len());
+        for (hash, from) in carried {
+            let frame = Frame::read(bytes.bytes_from(from.offset()), from.offset());
+            let frame = frame.map_err(|damage| segment.corrupt(from.offset(), damage))?;
+            if !older_stay && frame.is_expired(|| self.log.clock.now()) {
+                self.expired.push((hash, from));
+                continue;
+            }
+            self.copy_record(&Carried { hash, from, frame }, segment)?;
+        }
+        Ok(())
     }
 
     fn copy_record(&mut self, carried: &Carried<'_>, segment: &Segment) -> Result<()> {
@@ -201,12 +296,13 @@ impl Copying<'_> {
         let output = self.output.insert(output);
         let appended = appended?;
         if frame.is_tombstone() {
-            output.usage().add_dead(appended.len);
+            output.usage().add_tombstone(appended.len);
         } else {
-            let (output, offset) = (self.finished.len() as u32, appended.offset);
+            let (output, offset) =
+                ((self.finished.len() + self.written.len()) as u32, appended.offset);
             self.moves.push(Move { hash: *hash, from: *from, output, offset });
         }
-        Ok(())
+        self.told.step(appended.len)
     }
 
     fn start_output(&mut self) -> Result<Active> {
@@ -216,13 +312,23 @@ impl Copying<'_> {
         Active::create_unread(&*self.log.fs, &path, id, self.log.reading)
     }
 
-    /// Makes an output durable under its name.
+    /// All of an output is written. What came before has been on its way to the disk for so long that a sync of it waits for
+    /// little.
     fn finish_output(&mut self, mut output: Active) -> Result<()> {
+        let finished = output.finish();
+        self.written.push_back(output);
+        finished?;
+        if self.written.len() > 1 { self.settle_output() } else { Ok(()) }
+    }
+
+    /// Makes the first output that is not yet durable so, under its name.
+    fn settle_output(&mut self) -> Result<()> {
+        let Some(output) = self.written.pop_front() else { return Ok(()) };
         let poison = self.log.commits.poison();
         let path = self.log.directory.data(output.id());
         let temporary = Arc::clone(output.path());
-        let finished = output.finish().and_then(|()| poison.sync_alone(|| output.sync()));
-        let renamed = finished.and_then(|()| {
+        let synced = poison.sync_alone(|| output.sync());
+        let renamed = synced.and_then(|()| {
             let renamed = self.log.fs.rename(&temporary, &path);
             renamed.map_err(Error::io("rename a compacted segment to", &*path))
         });
@@ -265,9 +371,11 @@ impl Copying<'_> {
     }
 
     /// Moves the entries to the outputs, which are the store's now, and lets the inputs go.
-    fn install(&self, slots: &[SegmentSlot], inputs: &[Input], report: &mut CompactionReport) {
+    fn install(&mut self, slots: &[SegmentSlot], inputs: &[Input]) {
         let log = self.log;
-        for &Move { hash, from, output, offset } in &self.moves {
+        for (n, &Move { hash, from, output, offset }) in self.moves.iter().enumerate() {
+            let ahead = self.moves.get(n + MOVED_AT_ONCE);
+            ahead.into_iter().for_each(|ahead| log.index.keydir.prefetch(ahead.hash));
             let to = log.index.location(slots[output as usize], offset);
             debug_assert!(to.is_some(), "appending refuses offsets that no location can name");
             if to.is_some_and(|to| !log.index.set_copy(hash, from, to)) {
@@ -278,6 +386,7 @@ impl Copying<'_> {
         for &(hash, from) in &self.expired {
             log.index.change(hash, Some(&Existing::at(from)), None);
         }
+        let report = &mut self.done.report;
         log.index.segments.retire_all(inputs.iter().map(|input| input.slot));
         for Input { segment, .. } in inputs {
             report.records_after -= segment.usage().records();
@@ -297,8 +406,9 @@ impl Copying<'_> {
     /// Removes what was written. Nothing refers to it.
     fn abandon(&mut self) {
         let output = self.output.take().map(|output| output.id());
+        let written = self.written.iter().map(Active::id);
         let finished = self.finished.iter().map(|(entry, _)| entry.id);
-        finished.chain(output).for_each(|id| self.remove_output(id));
+        finished.chain(written).chain(output).for_each(|id| self.remove_output(id));
     }
 
     fn remove_output(&self, id: SegmentId) {

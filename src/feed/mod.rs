@@ -32,7 +32,8 @@ impl Store {
     ///
     /// - **Batches** come as a whole and in one piece; [`Entry::ends_batch`] says when it is complete.
     /// - **What is left out**: a compaction, and the first write after an opening, replace segments by copies of what counts in
-    ///   them. Copies come as puts (and deletes) once more, which it does no harm to apply. Who has read as far as
+    ///   them. Copies come as puts (and deletes) once more, between what is new at times, which it does no harm to apply: nothing older comes behind
+    ///   something newer of the same key. Who has read as far as
     ///   the last replaced segment's end misses nothing; who has not is told [`Error::Gone`](crate::Error::Gone), once the
     ///   segment in hand is finished: never is anything passed over in silence. From
     ///   [`Position::START`] on comes what counts and, in parts, how it came about.

@@ -131,7 +131,7 @@ impl CatchUp<'_> {
             };
             if location.is_verified() && frame.is_tombstone() {
                 deleted.insert(key);
-                segment.usage().add_dead(frame.len());
+                segment.usage().add_tombstone(frame.len());
                 if let Some(old) = &old
                     && counts
                 {

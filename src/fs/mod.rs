@@ -53,6 +53,8 @@ pub(crate) trait Fs: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Where something that exists is, from the root and without symbolic links.
     fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
+    /// How many bytes more fit on the file system of a directory, for who has no special rights.
+    fn free_space(&self, dir: &Path) -> io::Result<u64>;
     /// Makes all earlier creations, renames, links and removals in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }

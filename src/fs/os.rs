@@ -11,10 +11,11 @@
 //!   edits it in place breaks M1 and M2 (a bus error, or changed bytes), as with LMDB. It is the
 //!   contract of `Store::open`.
 //!
-//! `file.rs` makes and opens files and follows no link, `holes.rs` asks where they have holes.
+//! `file.rs` makes and opens files and follows no link, `holes.rs` asks where they have holes, `space.rs` how much room there is.
 
 mod file;
 mod holes;
+mod space;
 #[cfg(test)]
 mod tests;
 
@@ -475,6 +476,10 @@ impl Fs for OsFs {
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         fs::canonicalize(path)
+    }
+
+    fn free_space(&self, dir: &Path) -> io::Result<u64> {
+        space::free(dir)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 use self::rotation::Appending;
+use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::commit::{self, Commits};
 use crate::companions::Companions;
@@ -31,6 +32,9 @@ use crate::position::Position;
 use crate::record::{self, Record};
 use crate::segment::Appended;
 
+/// Enough for the outputs of a few compactions, so that these need not seal what is active.
+const SPARE_IDS: u64 = 64;
+
 pub(crate) struct Log {
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) directory: Directory,
@@ -41,10 +45,14 @@ pub(crate) struct Log {
     pub(crate) reading: Reading,
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) writes: Writes,
+    /// Heard by who looks after the store, if anybody does.
+    pub(crate) bell: Arc<Bell>,
     /// Of all positions; it never changes while the store is open.
     pub(crate) lineage: u32,
     segment_size: u64,
     read_only: bool,
+    /// How many ids each seal puts aside.
+    ids_per_seal: u64,
     writer: Mutex<Writer>,
     durable: Durable,
     interval: Interval,
@@ -63,6 +71,8 @@ pub(crate) struct Writer {
     untold: Vec<Event>,
     /// The first active segment has been made, or must not take up an older one any more.
     begun: bool,
+    /// Reserved, above everything sealed and below what is active.
+    spare_ids: std::ops::Range<u64>,
 }
 
 impl Log {
@@ -89,6 +99,8 @@ impl Log {
             lineage,
             segment_size: options.segment_size,
             read_only: options.read_only,
+            ids_per_seal: options.compaction.policy().map_or(0, |_| SPARE_IDS),
+            bell: Arc::default(),
             writer: Mutex::default(),
             durable: Durable::default(),
             interval: Interval::default(),
@@ -214,7 +226,7 @@ impl Log {
     /// Takes a key's entry away, whose tombstone has been appended; answers whether it was there.
     fn remove(&self, hash: u64, tombstone: &Record<'_>, place: Location) -> bool {
         if let Some(segment) = self.index.segments.get(place.slot()) {
-            segment.usage().add_dead(tombstone.len_at(place.offset()));
+            segment.usage().add_tombstone(tombstone.len_at(place.offset()));
         }
         while let Some(old) = self.index.find_for_write(hash, tombstone.key) {
             if self.index.change(hash, Some(&old), None) {

@@ -7,10 +7,12 @@
 //!   copies of what counts in it, and the old file goes when the active one is sealed.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{Log, Writer};
+use crate::commit;
 use crate::directory::remove_stale;
 use crate::error::{Error, Result};
 use crate::index::Carried;
@@ -81,13 +83,19 @@ impl Log {
         appending.active.finish()?;
         self.sync_data(|| appending.active.sync())?;
         let (entry, supersedes) = (appending.active.entry(), appending.supersedes);
+        // Nothing is copied any more when it closes.
+        let spare_ids = if self.is_closed() { 0 } else { self.ids_per_seal };
+        let mut spare = SegmentId::FIRST;
         self.commits.commit(|manifest| {
             manifest.sealed.retain(|sealed| Some(sealed.id) != supersedes);
             manifest.sealed.push(entry);
             manifest.sealed.sort_by_key(|sealed| sealed.id);
             manifest.tail.clear();
+            spare = commit::reserve(manifest, spare_ids, &self.directory)?;
             Ok(())
         })?;
+        // Those from before lie below what has just been sealed.
+        writer.spare_ids = spare.get()..spare.get() + spare_ids;
         tracing::debug!(segment = %entry.id, bytes = entry.len, records = entry.records, "sealed");
         self.durable.note(writer.end);
         self.companions.want_hint(entry);
@@ -98,7 +106,27 @@ impl Log {
         if let Some(id) = supersedes {
             self.remove_file(id);
         }
+        self.bell.ring();
         Ok(())
+    }
+
+    /// Ids for copies of what is sealed: above all of that, and below whatever is written from now on. Nothing sealed is
+    /// taken up later.
+    pub(crate) fn ids_for_copies(&self, writer: &mut Writer, count: u64) -> Result<Range<u64>> {
+        writer.begun = true;
+        if writer.spare_ids.end - writer.spare_ids.start < count {
+            // What is active, with its lower id, must not go on: it would be older than copies of what it replaces.
+            self.seal_active(writer)?;
+        }
+        let Range { start, end } = writer.spare_ids;
+        if end - start < count {
+            // What is left of them lies below these.
+            writer.spare_ids = 0..0;
+            let first = self.reserve_ids(count)?.get();
+            return Ok(first..first + count);
+        }
+        writer.spare_ids.start += count;
+        Ok(start..start + count)
     }
 
     /// Readies the log for a compaction or a backup: nothing is active, and nothing sealed is taken up later.
@@ -194,7 +222,7 @@ impl Log {
                 let Carried { hash, from, frame } = carried;
                 let appended = active.append_copy(&frame, old.path(), from.offset())?;
                 if frame.is_tombstone() {
-                    active.usage().add_dead(appended.len);
+                    active.usage().add_tombstone(appended.len);
                 } else {
                     moves.push((hash, from, appended.offset));
                 }

@@ -18,14 +18,15 @@ use crate::options::{Durability, ReadMode};
 
 /// They bound what an input costs: a step writes half a megabyte at the most.
 const MAX_STEPS: usize = 120;
-pub(crate) const KINDS: u8 = 24;
+pub(crate) const KINDS: u8 = 25;
 
 /// The run that the bytes stand for.
 pub(crate) fn decode(bytes: &[u8]) -> (Setup, Vec<Step>) {
     let mut bytes = Bytes(bytes);
     let setup = bytes.setup();
-    let steps = iter::from_fn(|| bytes.step()).take(MAX_STEPS).collect();
-    (setup, steps)
+    let steps: Vec<_> = iter::from_fn(|| bytes.step()).take(MAX_STEPS).collect();
+    let upkeep = steps.iter().any(|step| matches!(step, Step::Upkeep));
+    (Setup { upkeep, ..setup }, steps)
 }
 
 struct Bytes<'a>(&'a [u8]);
@@ -50,6 +51,7 @@ impl Bytes<'_> {
             ordered: size % 2 == 1,
             mappings: if size % 4 == 2 { usize::from(size / 64) } else { usize::MAX },
             damaged: size % 8 == 7,
+            upkeep: false,
         }
     }
 
@@ -93,7 +95,8 @@ impl Bytes<'_> {
             20 => Step::Retain { kept: self.byte()? },
             21 => Step::Clear,
             22 => Step::Snapshot { in_place_of: self.byte()? },
-            _ => Step::Scan { start: self.bound()?, end: self.bound()? },
+            23 => Step::Scan { start: self.bound()?, end: self.bound()? },
+            _ => Step::Upkeep,
         })
     }
 

@@ -11,6 +11,7 @@ use crate::fs::sim::SimFs;
 use crate::options::Options;
 use crate::record::Record;
 use crate::store::{Ground, Store};
+use crate::upkeep::Driver;
 
 pub(crate) type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -35,12 +36,13 @@ pub(crate) struct Machine {
     pub(crate) time: ManualTime,
     pub(crate) options: Options,
     pub(crate) hash_mask: u64,
+    pub(crate) driver: Driver,
 }
 
 impl Machine {
     pub(crate) fn with(options: Options) -> Self {
         let (fs, time) = (SimFs::new(1), ManualTime::default());
-        Machine { fs, time, options, hash_mask: u64::MAX }
+        Machine { fs, time, options, hash_mask: u64::MAX, driver: Driver::Nobody }
     }
 
     pub(crate) fn dir() -> &'static Path {
@@ -56,6 +58,7 @@ impl Machine {
             fs: Arc::new(self.fs.clone()),
             time: Box::new(self.time.clone()),
             hash_mask: self.hash_mask,
+            driver: self.driver,
         };
         Store::open_on(ground, dir, &self.options)
     }

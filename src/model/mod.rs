@@ -16,14 +16,17 @@ mod writes;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::iter;
+use std::ops::ControlFlow;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
 use crate::expiry::Expiry;
 use crate::options::{Durability, EmptyValues, Options, ReadMode};
+use crate::policy::{Compaction, CompactionPolicy};
 use crate::record::Record;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
+use crate::upkeep::Driver;
 use layer::{Bare, Layer};
 use machine::{Machine, encode};
 pub(crate) use step::{PowerLoss, Step};
@@ -50,6 +53,8 @@ pub(crate) struct Setup {
     pub(crate) ordered: bool,
     /// Every key is there before the first step, in a segment that ends in bytes that are no records.
     pub(crate) damaged: bool,
+    /// The store compacts by itself, in the steps that are turns of its upkeep.
+    pub(crate) upkeep: bool,
 }
 
 impl Setup {
@@ -97,6 +102,18 @@ enum End {
     PowerLoss(PowerLoss),
 }
 
+/// By which a few records are worth a compaction, of one segment or two at a time.
+pub(crate) fn policy(segment_size: u64) -> CompactionPolicy {
+    CompactionPolicy::new()
+        .start_at_dead_percent(40)
+        .start_at_store_dead_percent(25)
+        .include_from_dead_percent(10)
+        .small_files(3)
+        .small_below(Some(segment_size / 2))
+        .bytes_per_run(Some(2 * segment_size))
+        .bytes_per_second(None)
+}
+
 /// Runs the steps, loses what can be lost, and goes on.
 pub(crate) fn run(setup: Setup, steps: &[Step]) {
     run_through(Box::new(Bare), setup, steps);
@@ -138,8 +155,12 @@ impl Run {
             .mappings_apart(setup.mappings)
             .empty_values(empty)
             .ordered(setup.ordered)
+            .compaction(Compaction::Auto(policy(setup.segment_size)))
             .default_ttl(setup.default_ttl.map(Duration::from_micros));
         let mut machine = Machine::with(options);
+        if setup.upkeep {
+            machine.driver = Driver::Caller;
+        }
         machine.hash_mask = setup.hash_mask;
         let contents =
             if setup.damaged { fill_damaged(&machine, &*layer) } else { Contents::new() };
@@ -227,6 +248,14 @@ impl Run {
                 // One that finds nothing to do makes nothing durable.
                 let result = self.layer.compact(&self.store);
                 self.went_well(&result);
+            }
+            Step::Upkeep => {
+                let before = self.store.stats().compaction;
+                let result = self.store.take_turn(|_| ControlFlow::Continue(()));
+                // One that finds nothing to do says nothing.
+                if result.is_err() || self.store.stats().compaction.runs > before.runs {
+                    self.went_well(&result);
+                }
             }
             Step::Reopen => {
                 let result = self.layer.close(&self.store);

@@ -72,6 +72,8 @@ pub(crate) enum Step {
     Flush,
     Sync,
     Compact,
+    /// A turn of the store's upkeep.
+    Upkeep,
     /// The store is closed, and opened again.
     Reopen,
     Kill,

@@ -282,7 +282,8 @@ impl Loader<'_> {
                 items.push(Item { hash, place: place.bits(), entry: placed.at as u64 | marks });
             }
         }
-        segment.usage().add_all(all, dead);
+        // So far, what is dead are tombstones.
+        segment.usage().add_all(all, dead, dead.bytes);
         segment.usage().note_timestamp(body.timestamp);
     }
 
@@ -302,7 +303,7 @@ impl Loader<'_> {
                     // Bad: reading its key has to answer so, whatever it was.
                 } else if frame.is_tombstone() {
                     marks |= TOMBSTONE;
-                    segment.usage().add_dead(frame.len());
+                    segment.usage().add_tombstone(frame.len());
                 } else {
                     marks |= VERIFIED;
                 }
@@ -427,7 +428,7 @@ impl Stale<'_> {
 
     fn count(self) {
         for ((segment, _), dead) in self.segments.list.iter().zip(self.dead) {
-            segment.usage().add_all(Amount::default(), dead);
+            segment.usage().add_all(Amount::default(), dead, 0);
         }
     }
 }

@@ -167,7 +167,7 @@ impl Salvage<'_> {
             let from = carried.from.offset();
             let appended = copy.append_copy(&carried.frame, segment.path(), from)?;
             if carried.frame.is_tombstone() {
-                copy.usage().add_dead(appended.len);
+                copy.usage().add_tombstone(appended.len);
             }
             Ok(())
         })?;

@@ -83,6 +83,10 @@ impl Buckets {
         (are_right && amounts.len() == count).then_some(Buckets { amounts, width })
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.amounts.is_empty()
+    }
+
     fn widen(&mut self) {
         self.width += 1;
         for (bucket, amount) in std::mem::take(&mut self.amounts) {

@@ -73,6 +73,8 @@ pub(crate) struct Usage {
     /// Of the last record.
     timestamp: AtomicU64,
     dead_records: AtomicU64,
+    /// Of the dead bytes, those of tombstones.
+    tombstone_bytes: AtomicU64,
     /// Of records that count, if they expire. Touched for no others.
     expiring: Mutex<Buckets>,
 }
@@ -94,12 +96,13 @@ impl Usage {
         self.timestamp.load(Ordering::Relaxed)
     }
 
-    /// There is so much, of which so much does not count, for the one who has read it.
-    pub(crate) fn add_all(&self, all: Amount, dead: Amount) {
+    /// There is so much, of which so much does not count, and so many bytes of that are tombstones, for the one who has read it.
+    pub(crate) fn add_all(&self, all: Amount, dead: Amount, tombstone_bytes: u64) {
         self.bytes.fetch_add(all.bytes, Ordering::Relaxed);
         self.records.fetch_add(all.records, Ordering::Relaxed);
         self.dead_bytes.fetch_add(dead.bytes, Ordering::Relaxed);
         self.dead_records.fetch_add(dead.records, Ordering::Relaxed);
+        self.tombstone_bytes.fetch_add(tombstone_bytes, Ordering::Relaxed);
     }
 
     /// Bytes that hold no record.
@@ -112,6 +115,12 @@ impl Usage {
     pub(crate) fn add_dead(&self, len: u64) {
         self.dead_bytes.fetch_add(len, Ordering::Relaxed);
         self.dead_records.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// There is a tombstone of `len` bytes, which is dead but may hide something older.
+    pub(crate) fn add_tombstone(&self, len: u64) {
+        self.tombstone_bytes.fetch_add(len, Ordering::Relaxed);
+        self.add_dead(len);
     }
 
     /// A record of `len` bytes counts until it expires, if it does.
@@ -134,13 +143,14 @@ impl Usage {
             records: self.dead_records.load(Ordering::Relaxed),
             bytes: self.dead_bytes.load(Ordering::Relaxed),
         };
+        let tombstone_bytes = self.tombstone_bytes.load(Ordering::Relaxed);
         let (timestamp, expiring) = (self.timestamp(), self.expiring.lock().clone());
-        Figures { all: self.all(), dead, timestamp, expiring }
+        Figures { all: self.all(), dead, tombstone_bytes, timestamp, expiring }
     }
 
     /// Counts what was counted when these were the figures; nothing has been before.
     pub(crate) fn begin_with(&self, figures: &Figures) {
-        self.add_all(figures.all, figures.dead);
+        self.add_all(figures.all, figures.dead, figures.tombstone_bytes);
         self.note_timestamp(figures.timestamp);
         *self.expiring.lock() = figures.expiring.clone();
     }
@@ -173,9 +183,16 @@ impl Usage {
         }
     }
 
-    /// The bytes of that.
-    pub(crate) fn dead_bytes(&self, now: u64) -> u64 {
-        self.dead(now).bytes
+    /// The dead bytes, and how many of them may hide something older: tombstones, and what has expired.
+    pub(crate) fn dead_and_hiding_bytes(&self, now: u64) -> (u64, u64) {
+        let expired = self.expiring.lock().passed(now).bytes;
+        let dead = (self.stale_bytes() + expired).min(self.bytes());
+        (dead, (self.tombstone_bytes.load(Ordering::Relaxed) + expired).min(dead))
+    }
+
+    /// Whether there are records that have expired, or will.
+    pub(crate) fn has_expiring(&self) -> bool {
+        !self.expiring.lock().is_empty()
     }
 }
 
@@ -185,6 +202,7 @@ pub(crate) struct Figures {
     pub(crate) all: Amount,
     /// Whatever the time.
     pub(crate) dead: Amount,
+    pub(crate) tombstone_bytes: u64,
     pub(crate) timestamp: u64,
     pub(crate) expiring: Buckets,
 }
@@ -278,6 +296,11 @@ impl Segment {
 
     pub(crate) fn usage(&self) -> &Arc<Usage> {
         &self.usage
+    }
+
+    /// Whether nothing is appended to it.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.buffer.is_none()
     }
 
     pub(crate) fn corrupt(&self, offset: u64, damage: Damage) -> Error {

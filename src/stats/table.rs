@@ -3,6 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
+use crate::compact::CompactionOutcome;
+
 use super::{Latencies, SegmentStats, Stats};
 
 /// More segments than that are not all shown unless they are asked for.
@@ -48,14 +50,18 @@ impl Display for Stats {
         let amplification = self.write_amplification.map_or_else(none, |amplification| {
             format!("{amplification:.2} bytes written for each by users")
         });
-        line("… by compactions", size(self.compacted_bytes), amplification)?;
-        let failed = format!("{} failed", count(self.failed_compactions));
-        line("compactions", count(self.compactions), failed)?;
-        if let Some(last) = &self.last_compaction {
+        line("… by compactions", size(self.compaction.bytes_written), amplification)?;
+        let compaction = &self.compaction;
+        let is = [(compaction.is_running, ", one runs"), (compaction.is_paused, ", paused")];
+        let is = is.iter().filter(|(is_it, _)| *is_it).map(|(_, note)| *note);
+        let failed = format!("{} failed{}", count(compaction.failures), is.collect::<String>());
+        line("compactions", count(compaction.runs), failed)?;
+        if let Some(last) = &compaction.last {
             let took = time(Duration::from_micros(last.took_micros));
-            let outcome = match &last.error {
-                Some(error) => format!("failed: {error}"),
-                None => format!(
+            let outcome = match (last.outcome, &last.error) {
+                (_, Some(error)) => format!("failed: {error}"),
+                (CompactionOutcome::Stopped, _) => "stopped".to_owned(),
+                _ => format!(
                     "{} -> {}, {} segments -> {}",
                     size(last.bytes_before),
                     size(last.bytes_after),
@@ -178,7 +184,7 @@ fn time(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compact::LastCompaction;
+    use crate::compact::{CompactionStats, LastCompaction};
     use crate::stats::SyncStats;
 
     fn stats() -> Stats {
@@ -199,17 +205,21 @@ mod tests {
             gets: Some(1234),
             misses: Some(34),
             written_bytes: 1024,
-            compacted_bytes: 512,
             write_amplification: Some(1.5),
-            compactions: 2,
-            last_compaction: Some(LastCompaction {
-                took_micros: 1_234_567,
-                bytes_before: 2048,
-                bytes_after: 1024,
-                segments_removed: 3,
-                segments_written: 1,
-                ..LastCompaction::default()
-            }),
+            compaction: CompactionStats {
+                runs: 2,
+                is_paused: true,
+                bytes_written: 512,
+                last: Some(LastCompaction {
+                    took_micros: 1_234_567,
+                    bytes_before: 2048,
+                    bytes_after: 1024,
+                    segments_removed: 3,
+                    segments_written: 1,
+                    ..LastCompaction::default()
+                }),
+                ..CompactionStats::default()
+            },
             syncs: SyncStats { data, ..SyncStats::default() },
             per_segment: vec![
                 SegmentStats {
@@ -252,7 +262,7 @@ deletes                         0
 gets                        1,234  34 of keys that were not there
 written by users          1.0 KiB
 … by compactions            512 B  1.50 bytes written for each by users
-compactions                     2  0 failed
+compactions                     2  0 failed, paused
 … the last one              1.2 s  2.0 KiB -> 1.0 KiB, 3 segments -> 1
 syncs of data                 200  half took less than 256 µs, 99 % less than 2.0 ms
 … of the directory              0

@@ -1,6 +1,7 @@
 //! Read-only stores beside a writer, step by step: a model. The writer may fail at any of its operations.
 
 use std::io::ErrorKind;
+use std::ops::ControlFlow::Continue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,8 +16,11 @@ use super::support::{Contents, Machine, contents};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::fs::sim::Op;
+use crate::model::policy;
 use crate::options::{Durability, ReadMode};
+use crate::policy::Compaction;
 use crate::store::Store;
+use crate::upkeep::Driver;
 
 const TTL: Duration = Duration::from_secs(1000);
 
@@ -35,6 +39,8 @@ enum Step {
     },
     Flush,
     Compact,
+    /// A turn of the store's upkeep, if it has any.
+    Upkeep,
     /// A write and a refresh while a compaction copies.
     CompactBeside {
         key: u8,
@@ -61,6 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => prop::collection::vec(0u8..8, 1..9).prop_map(|keys| Step::Batch { keys }),
         1 => Just(Step::Flush),
         2 => Just(Step::Compact),
+        4 => Just(Step::Upkeep),
         2 => (0u8..8, any::<bool>()).prop_map(|(key, delete)| Step::CompactBeside { key, delete }),
         1 => Just(Step::Reopen),
         1 => Just(Step::Kill),
@@ -93,10 +100,14 @@ struct Run {
 }
 
 impl Run {
-    fn new(segment_size: u64, durability: Durability, hash_mask: u64) -> Self {
+    fn new(segment_size: u64, durability: Durability, hash_mask: u64, upkeep: bool) -> Self {
         let mut machine = Machine::new(segment_size);
         machine.hash_mask = hash_mask;
-        machine.options = machine.options.durability(durability);
+        let compaction = Compaction::Auto(policy(segment_size));
+        machine.options = machine.options.durability(durability).compaction(compaction);
+        if upkeep {
+            machine.driver = Driver::Caller;
+        }
         let writer = machine.open().unwrap();
         Run {
             machine,
@@ -152,6 +163,11 @@ impl Run {
             },
             Step::Compact => {
                 if let Err(error) = self.writer.compact() {
+                    self.failed(&error);
+                }
+            }
+            Step::Upkeep => {
+                if let Err(error) = self.writer.take_turn(|_| Continue(())) {
                     self.failed(&error);
                 }
             }
@@ -256,6 +272,8 @@ impl Run {
             let found: Vec<_> = readers.iter().map(|reading| reading.refreshed()).collect();
             *meanwhile.lock() = Some((contents(&writer), found));
         });
+        // Some of it first, if the store has any upkeep.
+        self.writer.take_turn(|_| Continue(())).unwrap();
         self.writer.compact().unwrap();
         // If there was nothing to copy, it must not happen later.
         self.machine.fs.before(Op::Rename, "no such name", || ());
@@ -316,12 +334,12 @@ proptest! {
     #[test]
     fn a_refresh_shows_exactly_a_state_that_the_writer_had_and_none_before(
         segment_size in 64u64..900,
-        buffered in any::<bool>(),
+        [buffered, upkeep] in any::<[bool; 2]>(),
         hash_mask in prop_oneof![Just(u64::MAX), Just(1), Just(0)],
         steps in prop::collection::vec(step(), 1..120),
     ) {
         let durability = if buffered { Durability::Buffered } else { Durability::Flushed };
-        let mut run = Run::new(segment_size, durability, hash_mask);
+        let mut run = Run::new(segment_size, durability, hash_mask, upkeep);
         run.take(&Step::OpenAnother);
         for step in &steps {
             run.take(step);

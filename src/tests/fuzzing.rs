@@ -53,6 +53,7 @@ fn kind(step: &Step) -> u8 {
         Step::Clear => 21,
         Step::Snapshot { .. } => 22,
         Step::Scan { .. } => 23,
+        Step::Upkeep => 24,
     }
 }
 

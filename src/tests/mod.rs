@@ -32,5 +32,6 @@ mod snapshots;
 mod stats;
 mod support;
 mod taken_back;
+mod upkeep;
 mod verify;
 mod watching;

@@ -17,13 +17,13 @@ pub(super) fn setup() -> impl Strategy<Value = Setup> {
     let hash_mask = prop_oneof![Just(u64::MAX), Just(1), Just(0)];
     let default_ttl = prop::option::weighted(0.3, ttl());
     let mappings = prop_oneof![3 => Just(usize::MAX), 1 => 0usize..5];
-    let modes = (any::<[bool; 2]>(), mappings);
+    let modes = (any::<[bool; 3]>(), mappings);
     (64u64..900, durability(), hash_mask, modes, default_ttl).prop_map(
         |(
             segment_size,
             durability,
             hash_mask,
-            ([stored_empty, ordered], mappings),
+            ([stored_empty, ordered, upkeep], mappings),
             default_ttl,
         )| Setup {
             segment_size,
@@ -35,6 +35,7 @@ pub(super) fn setup() -> impl Strategy<Value = Setup> {
             mappings,
             ordered,
             damaged: false,
+            upkeep,
         },
     )
 }
@@ -69,6 +70,7 @@ pub(super) fn plain_setup() -> Setup {
         mappings: usize::MAX,
         ordered: false,
         damaged: false,
+        upkeep: false,
     }
 }
 
@@ -112,6 +114,7 @@ pub(super) fn calm_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Flush),
         1 => Just(Step::Sync),
         2 => Just(Step::Compact),
+        5 => Just(Step::Upkeep),
         1 => Just(Step::Reopen),
     ]
 }

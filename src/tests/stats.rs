@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::support::Machine;
+use crate::compact::CompactionOutcome;
 use crate::fs::sim::Op;
 use crate::record::Record;
 use crate::stats::Stats;
@@ -78,22 +79,25 @@ fn compactions_are_counted_and_the_last_one_is_told() {
     machine.time.set(5);
     store.compact().unwrap_err();
     let stats = store.stats();
-    let last = stats.last_compaction.unwrap();
-    assert!(last.error.unwrap().contains(".data.tmp") && last.bytes_before == 0);
-    assert_eq!((stats.compactions, stats.failed_compactions, last.ended_at_micros), (1, 1, 5));
-    assert_eq!((stats.compacted_bytes, stats.write_amplification), (0, Some(1.0)));
+    let (done, amplification) = (stats.compaction, stats.write_amplification);
+    let last = done.last.unwrap();
+    assert_eq!((last.outcome, last.bytes_before), (CompactionOutcome::Failed, 0));
+    assert!(last.error.unwrap().contains(".data.tmp"));
+    assert_eq!((done.runs, done.failures, last.ended_at_micros), (0, 1, 5));
+    assert_eq!((done.bytes_written, amplification), (0, Some(1.0)));
 
     machine.time.set(9);
     let report = store.compact().unwrap();
     let stats = store.stats();
-    let last = stats.last_compaction.unwrap();
+    let (done, amplification) = (stats.compaction, stats.write_amplification);
+    let last = done.last.unwrap();
+    assert_eq!(last.outcome, CompactionOutcome::Done);
     assert_eq!((last.error, last.ended_at_micros, last.took_micros), (None, 9, 0));
-    assert_eq!((stats.compactions, stats.failed_compactions), (2, 1));
-    assert_eq!((last.records_before, last.records_after), (4, 1));
+    assert_eq!((done.runs, done.failures), (1, 1));
     assert_eq!((last.bytes_before, last.bytes_after), (written, written / 4));
     assert_eq!((last.segments_removed, last.segments_written, last.segments_kept), (1, 1, 0));
     assert_eq!((report.bytes_written, last.bytes_written), (written / 4, written / 4));
-    assert_eq!((stats.compacted_bytes, stats.write_amplification), (written / 4, Some(1.25)));
+    assert_eq!((done.bytes_written, amplification), (written / 4, Some(1.25)));
 }
 
 #[test]
@@ -170,8 +174,8 @@ fn figures_are_serialized_under_the_names_of_their_fields() {
     };
     assert_eq!(
         keys(&empty),
-        "buffered_bytes bytes compacted_bytes compactions dead_bytes dead_records deletes failed_compactions gets \
-         key_directory_bytes keys last_compaction mapped_segments misses per_segment pinned_bytes pinned_segments \
+        "buffered_bytes bytes compaction dead_bytes dead_records deletes gets \
+         key_directory_bytes keys mapped_segments misses per_segment pinned_bytes pinned_segments \
          puts records segments snapshot_changes snapshots syncs unmapped_segments unsynced_bytes \
          write_amplification written_bytes"
     );
@@ -181,10 +185,16 @@ fn figures_are_serialized_under_the_names_of_their_fields() {
     store.compact().unwrap();
     let stats = serde_json::to_value(store.stats()).unwrap();
     assert_eq!(
-        keys(&stats["last_compaction"]),
-        "bytes_after bytes_before bytes_written ended_at_micros error records_after records_before \
+        keys(&stats["compaction"]),
+        "bytes_freed bytes_written failures is_paused is_running last progress runs"
+    );
+    assert_eq!(keys(&stats["compaction"]["progress"]), "done total");
+    assert_eq!(
+        keys(&stats["compaction"]["last"]),
+        "bytes_after bytes_before bytes_written ended_at_micros error outcome \
          segments_kept segments_removed segments_written took_micros"
     );
+    assert_eq!(stats["compaction"]["last"]["outcome"], "done");
     assert_eq!(keys(&stats["syncs"]), "data directory manifest");
     assert_eq!(keys(&stats["syncs"]["data"]), "buckets count total_micros");
     assert_eq!(stats["syncs"]["data"]["buckets"].as_array().unwrap().len(), 24);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
-use zerocask::{Error, Options, Store};
+use zerocask::{Compaction, Error, Options, Store};
 
 use crate::support::options;
 
@@ -76,7 +76,8 @@ fn run(command: &mut Command) -> Result<(), String> {
 }
 
 fn small_segments() -> Options {
-    options().segment_size(SEGMENT_SIZE)
+    // What is full stays so.
+    options().segment_size(SEGMENT_SIZE).compaction(Compaction::Manual)
 }
 
 #[track_caller]

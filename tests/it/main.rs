@@ -36,5 +36,6 @@ mod reading;
 mod support;
 #[cfg(feature = "json")]
 mod typed;
+mod upkeep;
 mod values;
 mod views;

@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, Read, Seek, SeekFrom};
 
-use zerocask::Store;
+use zerocask::{Compaction, Store};
 
 use crate::support;
 
 /// Segments of a few records, so that compaction has something to merge and to drop.
 fn small_segments(dir: &tempfile::TempDir) -> Store {
-    support::options().segment_size(1024).open(dir.path()).unwrap()
+    support::options().compaction(Compaction::Manual).segment_size(1024).open(dir.path()).unwrap()
 }
 
 fn put_all(store: &Store, round: u32) {

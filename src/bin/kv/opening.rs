@@ -2,13 +2,18 @@
 
 use std::path::Path;
 
-use zerocask::{Options, Store};
+use zerocask::{Compaction, Options, Store};
 
 use crate::failure::{Failure, Result};
 
+/// A command is over before a compaction would be worth it; `kv compact` is one.
+pub(crate) fn any() -> Options {
+    Options::new().compaction(Compaction::Manual)
+}
+
 /// A store that is there already.
 pub(crate) fn existing() -> Options {
-    Options::new().create(false)
+    any().create(false)
 }
 
 /// Opens the store, acts on it and closes it whatever comes of that.

@@ -7,13 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
+use zerocask::Store;
 use zerocask::record::MAX_VALUE_LEN;
-use zerocask::{Options, Store};
 
 use crate::answer::{Answer, Outcome, Shape, to_stdout};
 use crate::failure::{Failure, Result};
 use crate::formats::{STDIO, jsonl};
-use crate::opening::on_store;
+use crate::opening::{any, on_store};
 use crate::text::Form;
 
 /// The bytes of an argument.
@@ -35,7 +35,7 @@ pub(crate) fn put(
     // Before the store is opened, so that nobody else waits for what comes.
     let piped = if value == STDIO { Some(read_stdin(shape.form)?) } else { None };
     let value = read("value", piped.as_deref().unwrap_or(value.as_bytes()), shape.form)?;
-    on_store(dir, &Options::new(), |store| match ttl {
+    on_store(dir, &any(), |store| match ttl {
         None => Ok(store.put(key, &value)?),
         Some(ttl) => Ok(store.put_with_ttl(key, &value, ttl)?),
     })?;

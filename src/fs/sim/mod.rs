@@ -466,6 +466,12 @@ impl Fs for SimFs {
         Ok(())
     }
 
+    fn free_space(&self, _dir: &Path) -> io::Result<u64> {
+        let machine = self.up()?;
+        let free = |capacity: u64| capacity.saturating_sub(machine.disk.total_len());
+        Ok(machine.disk.capacity.map_or(u64::MAX, free))
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut machine = self.up_to_write()?;
         machine.admit(Op::SyncDir, dir)?;
