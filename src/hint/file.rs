@@ -119,7 +119,8 @@ pub(crate) fn read(
     match read() {
         Ok(whole) => Some(whole),
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), "a segment has no hint: it is read itself");
+            // An older version has written none, nor has a backup or a repair.
+            tracing::info!(path = %path.display(), "a segment has no hint: it is read itself");
             None
         }
         Err(error) => {

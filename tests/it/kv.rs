@@ -247,7 +247,12 @@ fn damage_is_warned_of_fails_what_needs_it_and_is_kept_by_compaction() {
     let mut bytes = fs::read(file).unwrap();
     bytes[BIG / 2] ^= 1;
     fs::write(file, bytes).unwrap();
+    let error = stderr(&kv(dir.path(), &["get", "bad"]));
+    assert!(error.starts_with("kv: ") && error.contains("corrupt record at offset 0"), "{error}");
 
+    // An opening that looks at it warns as well.
+    fs::remove_file(dir.path().join("KEYDIR")).unwrap();
+    fs::remove_file(file.with_extension("hint")).unwrap();
     let got = kv(dir.path(), &["get", "bad"]);
     assert_eq!((got.status.code(), &*got.stdout), (Some(2), &b""[..]));
     let text = stderr(&got);

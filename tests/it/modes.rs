@@ -69,7 +69,8 @@ fn what_recovery_makes_is_the_owner_s_too() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("00000001.data"), [1; 100]).unwrap();
     drop(open(dir.path()).unwrap());
-    let expected = [("00000001.cut", 0o600), ("LOCK", 0o600), ("MANIFEST", 0o600)];
+    let names = ["00000001.cut", "KEYDIR", "LOCK", "MANIFEST"];
+    let expected = names.map(|name| (name, 0o600));
     let mut modes = modes(dir.path());
     assert!(modes.remove("00000001.data").is_some());
     assert_eq!(modes, expected.map(|(name, mode)| (name.to_owned(), unmasked(mode))).into());
@@ -129,6 +130,7 @@ fn kv_makes_the_owner_s_files_too() {
     assert!(kv.arg("--dir").arg(&store).args(["put", "a", "b"]).status().unwrap().success());
     assert_eq!(mode(&store), unmasked(0o700));
     let sealed = ("00000001.data".to_owned(), unmasked(0o400));
-    let others = ["LOCK", "MANIFEST"].map(|name| (name.to_owned(), unmasked(0o600)));
+    let others = ["00000001.hint", "KEYDIR", "LOCK", "MANIFEST"];
+    let others = others.map(|name| (name.to_owned(), unmasked(0o600)));
     assert_eq!(modes(&store), BTreeMap::from_iter(others.into_iter().chain([sealed])));
 }
