@@ -285,6 +285,10 @@ mod step {
     pub fn upkeep() -> Vec<u8> {
         vec![24]
     }
+
+    pub fn checkpoint() -> Vec<u8> {
+        vec![25]
+    }
 }
 
 fn runs(seeds: &Path) {
@@ -444,6 +448,24 @@ fn runs(seeds: &Path) {
             put(1, 9),
             reopen(),
             upkeep(),
+        ],
+    );
+    write(
+        "checkpoints",
+        [8, 0],
+        &[
+            puts.clone(),
+            checkpoint(),
+            puts.clone(),
+            kill(),
+            puts.clone(),
+            crash_soon(9, 5),
+            checkpoint(),
+            compact(),
+            kill(),
+            checkpoint(),
+            put(1, 9),
+            reopen(),
         ],
     );
     write(

@@ -18,7 +18,7 @@ use crate::options::{Durability, ReadMode};
 
 /// They bound what an input costs: a step writes half a megabyte at the most.
 const MAX_STEPS: usize = 120;
-pub(crate) const KINDS: u8 = 25;
+pub(crate) const KINDS: u8 = 26;
 
 /// The run that the bytes stand for.
 pub(crate) fn decode(bytes: &[u8]) -> (Setup, Vec<Step>) {
@@ -96,7 +96,8 @@ impl Bytes<'_> {
             21 => Step::Clear,
             22 => Step::Snapshot { in_place_of: self.byte()? },
             23 => Step::Scan { start: self.bound()?, end: self.bound()? },
-            _ => Step::Upkeep,
+            24 => Step::Upkeep,
+            _ => Step::Checkpoint,
         })
     }
 

@@ -257,6 +257,11 @@ impl Run {
                     self.went_well(&result);
                 }
             }
+            Step::Checkpoint => {
+                let result = self.store.checkpoint();
+                let went_well = self.went_well(&result);
+                self.reached(went_well, true);
+            }
             Step::Reopen => {
                 let result = self.layer.close(&self.store);
                 let went_well = self.went_well(&result);

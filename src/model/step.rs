@@ -74,6 +74,7 @@ pub(crate) enum Step {
     Compact,
     /// A turn of the store's upkeep.
     Upkeep,
+    Checkpoint,
     /// The store is closed, and opened again.
     Reopen,
     Kill,

@@ -54,6 +54,7 @@ fn kind(step: &Step) -> u8 {
         Step::Snapshot { .. } => 22,
         Step::Scan { .. } => 23,
         Step::Upkeep => 24,
+        Step::Checkpoint => 25,
     }
 }
 

@@ -115,6 +115,7 @@ pub(super) fn calm_step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Sync),
         2 => Just(Step::Compact),
         5 => Just(Step::Upkeep),
+        1 => Just(Step::Checkpoint),
         1 => Just(Step::Reopen),
     ]
 }
