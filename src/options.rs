@@ -281,12 +281,12 @@ impl Durability {
     }
 }
 
-/// When a record's CRC is checked on reading. Opening a store, compaction and recovery check it
-/// whatever is chosen.
+/// When a record's CRC is checked on reading. Compaction and recovery check it whatever is chosen, and so does an opening of
+/// what it reads itself: the log of a store that was not closed, segments without a good hint, under [`Recovery::Strict`] everything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Verify {
-    /// The first time the record is read after the store was opened; scanning it at open counts.
+    /// The first time the record is read after the store was opened, unless opening it has read the record.
     #[default]
     Once,
     /// At every read.
@@ -335,11 +335,11 @@ impl EmptyValues {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Recovery {
-    /// Opens with what is readable. Reading a key whose newest record is bad answers
+    /// Opens with what is readable, and does not read what a checkpoint or hints speak for. Reading a key whose newest record is bad answers
     /// [`Error::Corrupt`]. What was met is in [`crate::Store::recovery_report`].
     #[default]
     Lenient,
-    /// Refuses to open.
+    /// Reads every record of the store, and refuses to open it if one is bad. That takes time for each byte.
     Strict,
 }
 

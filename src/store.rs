@@ -577,9 +577,10 @@ impl Store {
         &self.inner.report
     }
 
-    /// Flushes, syncs and seals, so that the next opening has nothing to recover, and lets go of the
-    /// directory. Waits for a compaction that was asked for; one of the store's own is laid down. Other handles answer [`Error::Closed`] from now
-    /// on; values in hand stay valid. Closing a closed store does nothing.
+    /// Flushes, syncs and seals, so that the next opening has nothing to recover; writes a checkpoint and hints, so that it has
+    /// nothing to read, unless nothing has changed; and lets go of the directory. Failing to write those is logged, and no
+    /// error. Waits for a compaction that was asked for; one of the store's own is laid down. Other handles answer
+    /// [`Error::Closed`] from now on; values in hand stay valid. Closing a closed store does nothing.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Poisoned`]; the store is closed all the same, and the next opening
