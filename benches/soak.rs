@@ -113,7 +113,8 @@ fn child(dir: &Path, keys: u64, from: u64) {
     }
     let stats = store.stats();
     store.close().unwrap();
-    writeln!(out, "end {} {}", stats.written_bytes, stats.compaction.bytes_written).unwrap();
+    let (written, copied) = (stats.written_bytes, stats.compaction.bytes_written);
+    writeln!(out, "end {} {written} {copied}", writes.next).unwrap();
     writeln!(out, "{stats}").unwrap();
 }
 
@@ -270,11 +271,10 @@ fn main() {
     drop(second.0.stdin.take());
     let last: Vec<_> = second.1.lines().map_while(Result::ok).collect();
     assert!(second.0.wait().unwrap().success());
-    let numbers = last.iter().take_while(|line| !line.starts_with("end"));
-    let told = numbers.filter_map(|line| line.split(' ').next()?.parse().ok()).max().unwrap();
     let end = last.iter().find_map(|line| line.strip_prefix("end ")).unwrap();
-    let (written, copied) = end.split_once(' ').unwrap();
-    let (written, copied): (f64, f64) = (written.parse().unwrap(), copied.parse().unwrap());
+    let numbers: Vec<u64> = end.split(' ').map(|number| number.parse().unwrap()).collect();
+    let [told, written, copied] = numbers[..] else { panic!("{end}") };
+    let (written, copied) = (written as f64, copied as f64);
     println!("- closed after {told} writes");
     assert_eq!(check(dir, keys, told), told);
 

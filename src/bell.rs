@@ -50,6 +50,11 @@ impl Bell {
         self.change(|state| state.has_rung = true);
     }
 
+    /// What there may be to do can wait.
+    pub(crate) fn silence(&self) {
+        self.change(|state| state.has_rung = false);
+    }
+
     pub(crate) fn hold(&self) -> Hold<'_> {
         self.change(|state| state.holds += 1);
         Hold(self)

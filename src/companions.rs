@@ -4,6 +4,8 @@
 //! files nobody touches any more, none is written.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -14,15 +16,19 @@ use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::log::Log;
 use crate::manifest::{Manifest, SealedEntry};
 use crate::past::Past;
+use crate::recover::Findings;
 
 /// What there is, and what is to be written.
+#[derive(Default)]
 pub(crate) struct Companions {
-    /// Sealed segments without a hint, oldest first.
+    /// Sealed segments without a hint.
     unhinted: Mutex<Vec<SealedEntry>>,
     /// Of the manifest beside which the checkpoint on disk was written.
     checkpointed: Mutex<Option<u64>>,
-    /// An opening has found something damaged: the next one has to find it as well.
+    /// The opening has found something damaged: the next one has to find it as well.
     has_damage: bool,
+    /// What has been found since.
+    findings: Arc<Findings>,
 }
 
 impl Companions {
@@ -30,9 +36,15 @@ impl Companions {
         unhinted: Vec<SealedEntry>,
         checkpointed: Option<u64>,
         has_damage: bool,
+        findings: Arc<Findings>,
     ) -> Self {
         let (unhinted, checkpointed) = (Mutex::new(unhinted), Mutex::new(checkpointed));
-        Companions { unhinted, checkpointed, has_damage }
+        Companions { unhinted, checkpointed, has_damage, findings }
+    }
+
+    /// Whether a segment waits for its hint.
+    pub(crate) fn wants_hints(&self) -> bool {
+        !self.unhinted.lock().is_empty()
     }
 
     /// A segment has been sealed, or written by a compaction.
@@ -55,10 +67,11 @@ impl Log {
         let segments: HashMap<_, _> =
             segments.map(|(_, segment)| (segment.id(), segment)).collect();
         let mut wanted = wanted.into_iter();
-        for entry in wanted.by_ref() {
+        while let Some(&entry) = wanted.as_slice().first() {
             if stops() || self.commits.poison().check().is_err() {
                 break;
             }
+            wanted.next();
             // A compaction may have been faster.
             let Some(segment) = segments.get(&entry.id) else { continue };
             match hint::file::write(&*self.fs, &self.directory, segment, &entry) {
@@ -120,10 +133,17 @@ impl Moment {
     fn write(self, log: &Log) -> Result<()> {
         let (nonce, companions) = (self.manifest.nonce, &log.companions);
         let mut checkpointed = companions.checkpointed.lock();
+        let findings = &companions.findings;
+        if findings.page.swap(false, Ordering::Relaxed) {
+            *checkpointed = None;
+        }
+        let has_damage = companions.has_damage || findings.segment.load(Ordering::Relaxed);
         let written = match *checkpointed {
             Some(known) if known == nonce => Ok(()),
             // The next opening has to find it as well.
-            _ if companions.has_damage => Ok(()),
+            _ if has_damage => Ok(()),
+            // Nobody has read the last one, nor will the next.
+            _ if log.index.ordered().is_some() => Ok(()),
             _ => {
                 *checkpointed = None;
                 self.write_file(log).inspect(|()| *checkpointed = Some(nonce))

@@ -9,7 +9,7 @@
 //! - A writer replaces such a candidate; an exact match goes first.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -287,6 +287,13 @@ impl Index {
                     let hit = Hit { location, region: pin.region, extent };
                     return Ok(Some(hit.into_owned()));
                 }
+                // As in `unless_misled`.
+                let checked = pin.frame().and_then(|frame| self.check_hash(&frame, hash));
+                if let Err(damage) = checked
+                    && past.all(&self.keydir, hash).iter().any(|at| at.is_same_place(location))
+                {
+                    return Err(pin.corrupt(damage));
+                }
             }
             return Ok(None);
         }
@@ -455,13 +462,6 @@ impl Index {
         keys.iter().for_each(|key| self.note_order(key));
     }
 
-    /// Takes note of the time of the last record of all segments that have been read.
-    pub(crate) fn note_newest(&self) {
-        let segments = self.segments.list().into_iter().rev();
-        let newest = segments.map(|(_, segment)| segment.usage().timestamp()).find(|at| *at > 0);
-        self.newest_timestamp.store(newest.unwrap_or(0), Ordering::Relaxed);
-    }
-
     pub(crate) fn hasher(&self) -> &KeyHasher {
         &self.hasher
     }
@@ -577,6 +577,11 @@ impl Index {
         Some(if self.verify == Verify::Never { location.verified() } else { location })
     }
 
+    /// Whether the newest segment is as small as [`Index::small_newest`] wants it.
+    pub(crate) fn has_small_newest(&self, segment_size: u64) -> bool {
+        self.segments.list().pop().is_some_and(|(_, segment)| is_small(&segment, segment_size))
+    }
+
     /// The newest segment, if it is so small that it is better copied into the next one than left as
     /// one of thousands, sound, and the one that the manifest means.
     pub(crate) fn small_newest(
@@ -585,8 +590,7 @@ impl Index {
         manifest: &Manifest,
     ) -> Option<(SegmentSlot, Arc<Segment>)> {
         let (slot, segment) = self.segments.list().pop()?;
-        let limit = TAKE_UP_BELOW.min(segment_size / 2);
-        if segment.len() >= limit {
+        if !is_small(&segment, segment_size) {
             return None;
         }
         let sound = segment.read_all().and_then(|bytes| {
@@ -653,7 +657,8 @@ impl Index {
         older_segments: bool,
         mut step: impl FnMut(u64) -> Result<()>,
     ) -> Result<Result<Vec<(u64, Location)>, Error>> {
-        let (mut carried, mut bad, mut unreadable) = (Vec::new(), HashMap::new(), None);
+        let (mut carried, mut bad, mut unreadable) = (Vec::new(), BTreeMap::new(), None);
+        let mut unapplied = false;
         // What the key directory has to be asked is on its way meanwhile.
         let mut waiting = VecDeque::with_capacity(LOOKED_UP_AT_ONCE + 1);
         let mut take = |(hash, from, frame): (u64, Location, Frame<'_>)| {
@@ -674,20 +679,31 @@ impl Index {
                     }
                     step(frame.len())?;
                 }
-                Found::Unapplied { frame, .. } => step(frame.len())?,
+                Found::Unapplied { frame, .. } => {
+                    unapplied = true;
+                    step(frame.len())?;
+                }
                 Found::Bad { offset, damage, .. } => drop(bad.insert(offset, damage)),
                 Found::Unreadable { offset, damage } => unreadable = Some((offset, damage)),
             }
             Ok::<_, Error>(())
         })?;
         waiting.into_iter().for_each(take);
-        // What a bad record says of its key cannot be trusted, so its entry is looked for by place.
+        // What a bad record says of its key, and of its end, cannot be trusted: every entry that names the segment has to be
+        // that of a record which is carried. Others may stand for a bad one, for one of its batch, or for what it seems to hold.
         let mut live = None;
-        if !bad.is_empty() {
+        if let Some((&at, &damage)) = bad.first_key_value() {
+            let places: HashSet<_> = carried.iter().map(|(_, from)| from.offset()).collect();
             self.keydir.visit_all(|_, location| {
-                let damage = bad.get(&location.offset()).filter(|_| location.slot() == slot);
-                live = live.or(damage.map(|&damage| (location.offset(), damage)));
+                if location.slot() == slot && !places.contains(&location.offset()) {
+                    let damage = bad.get(&location.offset()).copied().unwrap_or(damage);
+                    live = live.or(Some((location.offset(), damage)));
+                }
             });
+            // What was deleted by a batch that has gone bad must not come back.
+            if unapplied && older_segments {
+                live = live.or(Some((at, damage)));
+            }
         }
         if let Some((offset, damage)) = unreadable.or(live) {
             return Ok(Err(segment.corrupt(offset, damage)));
@@ -823,6 +839,11 @@ impl Index {
         }
         Ok(is_same.then(|| extent(pin, &frame)))
     }
+}
+
+/// Whether a segment is better copied than left as one of thousands.
+fn is_small(segment: &Segment, segment_size: u64) -> bool {
+    segment.len() < TAKE_UP_BELOW.min(segment_size / 2)
 }
 
 #[inline]

@@ -65,6 +65,7 @@ mod store;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod threads;
 #[cfg(feature = "serde")]
 mod typed;
 mod upkeep;

@@ -2,7 +2,7 @@
 //!
 //! Invariants of a decoded [`Manifest`]: sealed ids ascend strictly; so do tail ids, and they stand
 //! above every sealed one; `next_file_id` stands above both; no segment has more dead bytes than
-//! bytes; nothing is left out of the log from `next_file_id` on. The sizes in the file must account for its
+//! bytes, or more records than its bytes can be; nothing is left out of the log from `next_file_id` on. The sizes in the file must account for its
 //! length exactly before anything is allocated.
 //!
 //! Must not know: where the bytes come from, or what the files hold.
@@ -13,6 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::error::Damage;
 use crate::location::{SegmentId, SegmentSlot};
 use crate::position::{History, Position};
+use crate::record::HEADER_LEN;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"zerocask");
 const VERSION: u32 = 2;
@@ -253,6 +254,11 @@ impl Manifest {
             let (expected, found) = (self.next_file_id.get(), whole_from.segment().get());
             let field = "segment from which on the log is whole";
             return Err(Damage::Field { field, expected, found });
+        }
+        let least = HEADER_LEN as u64;
+        if let Some(entry) = self.sealed.iter().find(|entry| entry.records > entry.len / least) {
+            let (expected, found) = (entry.len / least, entry.records);
+            return Err(Damage::Field { field: "records of a segment", expected, found });
         }
         match self.sealed.iter().find(|entry| entry.dead_bytes > entry.len) {
             Some(entry) => Err(Damage::Field {

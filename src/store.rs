@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 use crate::batch::Batch;
 use crate::clock::{self, Clock, SystemTimeSource, TimeSource};
 use crate::compact::{CompactionReport, CompactionStats, Compactor};
-use crate::companions::Companions;
 use crate::counters::Reads;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
@@ -135,12 +134,14 @@ impl Store {
             let lock = lock.ok_or_else(|| Error::Locked { path: directory.lock() })?;
             (recover::recover(&fs, &directory, options, hash_mask)?, Some(lock), None)
         };
-        let recover::Recovered { commits, index, report, unhinted, checkpointed } = recovered;
+        let recover::Recovered { commits, index, companions, report } = recovered;
         let first_new = commits.next_file_id();
-        let companions = Companions::new(unhinted, checkpointed, !report.damage.is_empty());
         tracing::debug!(path = %dir.display(), ?report, "opened");
         let clock = Clock::new(time);
-        clock.catch_up(index.newest_timestamp());
+        // Of each segment the last record: copies of old ones may stand at the end of the log.
+        let segments = index.segments.list();
+        let times = segments.iter().map(|(_, segment)| segment.usage().timestamp());
+        times.chain([index.newest_timestamp()]).for_each(|written| clock.catch_up(written));
         let options = &match options.read_only || !driver.takes_turns() {
             true => options.clone().compaction(Compaction::Manual),
             false => options.clone(),

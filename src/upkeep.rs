@@ -4,7 +4,8 @@
 //! expires or something has failed, a minute at the most. It does not keep the store alive, and ends when the store is closed.
 //!
 //! Invariants:
-//! - A store that is opened and read is left as it is but for hints: nothing else is done before something has been sealed.
+//! - A store that is opened and read is left as it is but for hints: nothing else is done before something has been sealed, or
+//!   somebody has held back what was under way.
 //! - A turn is a function of the store: without a thread, whoever wants one takes it.
 //! - What fails is said and tried again later. Nothing here ends the thread but the end of the store.
 
@@ -90,7 +91,10 @@ impl Upkeep {
 fn run(bell: &Bell, log: &Weak<Log>, compactor: &Compactor, policy: Option<&CompactionPolicy>) {
     if let Some(log) = log.upgrade() {
         // What the opening has missed.
-        bell.work(|| write_hints(&log, compactor, || bell.must_stop()));
+        let begun = bell.work(|| write_hints(&log, compactor, || bell.must_stop()));
+        if begun.is_none() || log.companions.wants_hints() {
+            bell.ring();
+        }
     }
     let mut again = None;
     while bell.wait(again) {
@@ -109,6 +113,10 @@ fn run(bell: &Bell, log: &Weak<Log>, compactor: &Compactor, policy: Option<&Comp
             bell.ring();
         }
         let has_failed = !was_stopped && matches!(turn, Some(Err(_)));
+        if has_failed {
+            // It may have sealed something itself.
+            bell.silence();
+        }
         let is_poisoned = log.commits.poison().check().is_err();
         let segments = log.index.segments.list();
         let is_due = has_failed || segments.iter().any(|(_, it)| it.usage().has_expiring());
@@ -142,10 +150,12 @@ pub(crate) fn turn(
     }
 }
 
-/// Writes the hints of all segments that have none.
+/// Writes the hints of all segments that have none, unless somebody is at something that no compaction may run beside: whoever is
+/// has told the bell, too, and is not to be waited for.
 fn write_hints(log: &Log, compactor: &Compactor, stops: impl FnMut() -> bool) {
-    let _no_compaction = compactor.alone();
-    log.write_hints(SegmentId::new(0), stops);
+    if let Some(_no_compaction) = compactor.try_alone() {
+        log.write_hints(SegmentId::new(0), stops);
+    }
 }
 
 /// Keeps to so many bytes in a second.
@@ -154,27 +164,37 @@ struct Pace {
     since: Instant,
     /// What had gone by then.
     done: u64,
+    /// What had gone when it was looked at last.
+    last: u64,
+    /// When it was asked last whether it is pressing.
+    asked: Option<Instant>,
 }
 
 impl Pace {
     fn begin(per_second: Option<u64>) -> Self {
-        Pace { per_second, since: Instant::now(), done: 0 }
+        Pace { per_second, since: Instant::now(), done: 0, last: 0, asked: None }
     }
 
     /// Waits if too much has gone by, unless that is pressing.
     fn keep(&mut self, progress: Progress, bell: &Bell, is_pressing: impl Fn() -> bool) {
         let Some(per_second) = self.per_second else { return };
-        if progress.done < self.done {
+        if progress.done < self.last {
             // Another run has begun.
             (self.since, self.done) = (Instant::now(), 0);
         }
+        self.last = progress.done;
         while let Some(time) = self.too_early(progress.done - self.done, per_second) {
             if bell.must_stop() {
                 return;
             }
-            if is_pressing() {
-                (self.since, self.done) = (Instant::now(), progress.done);
-                return;
+            // To ask takes a look at each segment.
+            let asks = self.asked.is_none_or(|asked| asked.elapsed() >= RESTED_AT_ONCE);
+            if asks {
+                self.asked = Some(Instant::now());
+                if is_pressing() {
+                    (self.since, self.done) = (Instant::now(), progress.done);
+                    return;
+                }
             }
             bell.rest(time.min(RESTED_AT_ONCE));
         }

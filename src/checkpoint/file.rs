@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{ENTRY_LEN, Head, Shard, push};
+use super::{ENTRY_LEN, Head, Most, Shard, push};
 use crate::directory::{Directory, remove_stale};
 use crate::error::{Damage, Error, Result};
 use crate::fs::{File, Fs};
@@ -105,8 +105,8 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The one in a directory, of so many entries at the most; `None` if there is none.
-    pub(crate) fn open(fs: &dyn Fs, directory: &Directory, most: u64) -> Result<Option<Self>> {
+    /// The one in a directory, with so much in it at the most; `None` if there is none.
+    pub(crate) fn open(fs: &dyn Fs, directory: &Directory, most: Most) -> Result<Option<Self>> {
         let path = directory.checkpoint();
         let file = match fs.open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -122,7 +122,7 @@ impl Checkpoint {
         // The file may be of any length: it is the head that says how much there is to read.
         let fixed = read(len.min(Head::FIXED_LEN))?;
         let head_len = Head::read_len(&fixed, len, most).map_err(wrong)?;
-        let head = Head::decode(&read(head_len)?, len).map_err(wrong)?;
+        let head = Head::decode(&read(head_len)?, len, most).map_err(wrong)?;
         let mut end = head_len;
         let start = |shard: &Shard| {
             let start = end;

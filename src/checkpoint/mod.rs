@@ -40,6 +40,13 @@ pub(crate) struct Head {
     pub(crate) shards: Vec<Shard>,
 }
 
+/// What there can be in the checkpoint of a store.
+#[derive(Clone, Copy)]
+pub(crate) struct Most {
+    pub(crate) segments: u64,
+    pub(crate) entries: u64,
+}
+
 /// A segment whose records it knows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Covered {
@@ -166,20 +173,21 @@ impl Head {
         bytes
     }
 
-    /// How long the head is of a file of `len` bytes that begins so. It has so many entries at the most, and no more
-    /// shards: what it claims beyond that is refused before anybody makes room for it.
-    pub(crate) fn read_len(fixed: &[u8], len: u64, most: u64) -> Result<u64, Damage> {
+    /// How long the head is of a file of `len` bytes that begins so. It has no more segments and shards than that: what it claims
+    /// beyond is refused before anybody makes room for it.
+    pub(crate) fn read_len(fixed: &[u8], len: u64, most: Most) -> Result<u64, Damage> {
         let (fixed, _) = FixedBytes::ref_from_prefix(fixed)
             .map_err(|_| Damage::Length { expected: Self::FIXED_LEN, found: len })?;
         field("magic", MAGIC, fixed.magic.get())?;
         field("version", VERSION.into(), fixed.version.get().into())?;
-        let shards = fixed.shards.get().into();
-        if shards > most.saturating_add(1) {
-            return Err(Damage::Field { field: "shards", expected: most + 1, found: shards });
-        }
+        let (segments, shards) = (u64::from(fixed.segments.get()), u64::from(fixed.shards.get()));
+        let most_shards =
+            keydir::shards_for(usize::try_from(most.entries).unwrap_or(usize::MAX / 100));
+        at_most("segments of a checkpoint", most.segments, segments)?;
+        at_most("shards of a checkpoint", most_shards as u64, shards)?;
         let segment = (size_of::<CoveredBytes>() + Buckets::MOST * size_of::<BucketBytes>()) as u64;
         let longest = Self::FIXED_LEN
-            + u64::from(fixed.segments.get()) * segment
+            + segments * segment
             + shards * size_of::<ShardBytes>() as u64
             + CRC_LEN as u64;
         let head_len = fixed.head_len.get();
@@ -191,8 +199,8 @@ impl Head {
     }
 
     /// The head of a file of `len` bytes.
-    pub(crate) fn decode(head: &[u8], len: u64) -> Result<Self, Damage> {
-        let head_len = Self::read_len(head, len, u64::MAX)?;
+    pub(crate) fn decode(head: &[u8], len: u64, most: Most) -> Result<Self, Damage> {
+        let head_len = Self::read_len(head, len, most)?;
         let short = || Damage::Length { expected: head_len, found: head.len() as u64 };
         if head_len != head.len() as u64 {
             return Err(short());
@@ -223,6 +231,7 @@ impl Head {
             shards: shards.iter().map(read).collect(),
         };
         head.check(head_len, len)?;
+        at_most("entries of a checkpoint", most.entries, head.entries())?;
         Ok(head)
     }
 
@@ -268,6 +277,10 @@ impl Head {
             let expected = (count * ENTRY_LEN) as u64;
             Damage::Length { expected, found: bytes.len() as u64 }
         })?;
+        if let Some(two) = entries.windows(2).find(|two| two[0].hash.get() > two[1].hash.get()) {
+            let (expected, found) = (two[0].hash.get(), two[1].hash.get());
+            return Err(Damage::Field { field: "hash of an entry (they ascend)", expected, found });
+        }
         entries.iter().map(|entry| self.read_entry(shard, entry)).collect()
     }
 
@@ -321,6 +334,12 @@ impl CoveredBytes {
             timestamp: self.timestamp.get(),
             expiring: expiring.ok_or(wrong)?,
         };
+        let Amount { bytes, records } = figures.all;
+        at_most("bytes of a segment", self.len.get(), bytes)?;
+        at_most("records of a segment", bytes / HEADER_LEN as u64, records)?;
+        at_most("dead bytes of a segment", bytes, figures.dead.bytes)?;
+        at_most("dead records of a segment", records, figures.dead.records)?;
+        at_most("bytes of a segment's tombstones", bytes, figures.tombstone_bytes)?;
         Ok(Covered {
             id: SegmentId::new(self.id.get()),
             len: self.len.get(),
@@ -328,6 +347,10 @@ impl CoveredBytes {
             figures,
         })
     }
+}
+
+fn at_most(field: &'static str, expected: u64, found: u64) -> Result<(), Damage> {
+    if found <= expected { Ok(()) } else { Err(Damage::Field { field, expected, found }) }
 }
 
 fn field(field: &'static str, expected: u64, found: u64) -> Result<(), Damage> {
@@ -341,6 +364,9 @@ mod tests {
     use super::*;
     use crate::location::SegmentSlot;
     use crate::position::History;
+
+    /// Enough for two shards.
+    const MOST: Most = Most { segments: 2, entries: 20 };
 
     fn at(segment: usize, offset: u64) -> Location {
         Location::new(SegmentSlot::from_index(segment).unwrap(), offset).unwrap()
@@ -425,8 +451,8 @@ mod tests {
         let bytes = head.encode();
         assert_eq!(head.len(), bytes.len() as u64);
         let len = (bytes.len() + entries.len()) as u64;
-        assert_eq!(Head::read_len(&bytes[..Head::FIXED_LEN as usize], len, 3), Ok(head.len()));
-        assert_eq!(Head::decode(&bytes, len), Ok(head.clone()));
+        assert_eq!(Head::read_len(&bytes[..Head::FIXED_LEN as usize], len, MOST), Ok(head.len()));
+        assert_eq!(Head::decode(&bytes, len, MOST), Ok(head.clone()));
         let shown = |shard, range: std::ops::Range<usize>| {
             let found = head.decode_shard(shard, &entries[range]).unwrap().into_iter();
             found.map(|(hash, at)| (hash, at.bits())).collect::<Vec<_>>()
@@ -437,14 +463,30 @@ mod tests {
 
     #[test]
     fn what_it_claims_is_bounded_before_anybody_makes_room_for_it() {
-        let (head, _) = checkpoint();
+        let (head, entries) = checkpoint();
         let bytes = head.encode();
         let len = |bytes: &[u8], most| Head::read_len(bytes, 1 << 50, most);
-        assert_eq!(len(&bytes, 1), Ok(head.len()));
-        assert!(len(&bytes, 0).is_err(), "two shards of no entries");
+        assert_eq!(len(&bytes, MOST), Ok(head.len()));
+        assert!(len(&bytes, Most { entries: 0, ..MOST }).is_err(), "two shards of no entries");
+        assert!(len(&bytes, Most { segments: 1, ..MOST }).is_err());
         let mut claims = bytes.clone();
         claims[12..20].copy_from_slice(&(1u64 << 40).to_be_bytes());
-        assert!(len(&claims, 1).is_err());
+        assert!(len(&claims, MOST).is_err());
+        let whole = (bytes.len() + entries.len()) as u64;
+        let fewer = Most { entries: MOST.entries, ..MOST };
+        assert!(Head::decode(&bytes, whole, fewer).is_ok());
+        let mut more = head.clone();
+        more.shards[0].entries = 1 << 30;
+        let whole = more.len() + more.entries() * ENTRY_LEN as u64;
+        assert!(Head::decode(&more.encode(), whole, MOST).is_err());
+    }
+
+    #[test]
+    fn entries_that_do_not_ascend_are_refused_though_the_crc_is_right() {
+        let (mut head, entries) = checkpoint();
+        let swapped = [&entries[16..32], &entries[..16]].concat();
+        head.shards[0].crc = crc32fast::hash(&swapped);
+        assert!(head.decode_shard(0, &swapped).is_err());
     }
 
     #[test]
@@ -455,10 +497,13 @@ mod tests {
         for byte in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[byte] ^= 0x10;
-            assert!(Head::decode(&changed, len).is_err(), "{byte}");
-            assert!(Head::decode(&bytes[..byte], len).is_err(), "{byte}");
+            assert!(Head::decode(&changed, len, MOST).is_err(), "{byte}");
+            assert!(Head::decode(&bytes[..byte], len, MOST).is_err(), "{byte}");
         }
-        assert!(Head::decode(&bytes, len - 1).is_err() && Head::decode(&bytes, len + 1).is_err());
+        assert!(
+            Head::decode(&bytes, len - 1, MOST).is_err()
+                && Head::decode(&bytes, len + 1, MOST).is_err()
+        );
         for byte in 0..32 {
             let mut changed = entries[..32].to_vec();
             changed[byte] ^= 0x10;
@@ -525,7 +570,7 @@ mod tests {
             bytes.splice(at..end, with);
             bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
             for len in [u64::from(len), (bytes.len() + entries.len()) as u64] {
-                if let Ok(read) = Head::decode(&bytes, len) {
+                if let Ok(read) = Head::decode(&bytes, len, MOST) {
                     prop_assert_eq!(&read.encode(), &bytes);
                     let _ = read.decode_shard(0, &entries);
                 }

@@ -65,6 +65,11 @@ impl Compactor {
         self.one_at_a_time.lock()
     }
 
+    /// As `alone`, unless somebody else is.
+    pub(crate) fn try_alone(&self) -> Option<MutexGuard<'_, ()>> {
+        self.one_at_a_time.try_lock()
+    }
+
     pub(crate) fn stats(&self) -> CompactionStats {
         self.figures.get()
     }
@@ -81,7 +86,8 @@ impl Compactor {
         policy: &CompactionPolicy,
         told: impl FnMut(Progress) -> ControlFlow<()>,
     ) -> Option<Result<CompactionReport>> {
-        let _alone = self.alone();
+        // Who has it has told the bell, and is not to be waited for.
+        let Some(_alone) = self.try_alone() else { return Some(Err(Error::Stopped)) };
         let (ids, facts) = self.sealed(log);
         let plan = Plan::due(&facts, policy, limits(log))?;
         let inputs = plan.inputs.iter().map(|&input| ids[input]).collect();

@@ -238,7 +238,13 @@ impl<F: FnMut(Progress) -> ControlFlow<()>> Copying<'_, F> {
     /// What of a segment has to be copied; `None`: it is kept.
     fn look_at(&mut self, input: &Input, older_stay: bool) -> Result<Option<Carry>> {
         let Input { slot, segment, .. } = input;
-        let bytes = segment.read_all()?;
+        let bytes = match segment.read_all() {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.keep(segment, &error);
+                return Ok(None);
+            }
+        };
         let told = &mut self.told;
         let step = |bytes| told.step(bytes);
         let id = segment.id();
@@ -250,12 +256,17 @@ impl<F: FnMut(Progress) -> ControlFlow<()>> Copying<'_, F> {
         match carried {
             Ok(carried) => Ok(Some((bytes, carried))),
             Err(error) => {
-                tracing::debug!(%error, "a segment is kept");
-                self.done.kept.push(id);
-                self.done.report.segments_kept.push(segment.path().to_path_buf());
+                self.keep(segment, &error);
                 Ok(None)
             }
         }
+    }
+
+    /// Leaves a segment as it is, which cannot be read, or not all of it.
+    fn keep(&mut self, segment: &Segment, error: &Error) {
+        tracing::debug!(%error, "a segment is kept");
+        self.done.kept.push(segment.id());
+        self.done.report.segments_kept.push(segment.path().to_path_buf());
     }
 
     fn copy_input(

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::commit::Commits;
+use crate::companions::Companions;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::fs::{Fs, Reading};
@@ -137,7 +138,8 @@ pub(crate) fn open(
         ..RecoveryReport::default()
     };
     let commits = Commits::new(Arc::clone(fs), directory.clone(), manifest);
-    let recovered = Recovered { commits, index, report, unhinted: Vec::new(), checkpointed: None };
+    let companions = Companions::default();
+    let recovered = Recovered { commits, index, companions, report };
     Ok((recovered, follower))
 }
 

@@ -6,7 +6,6 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::thread;
 
 use super::arena::Arena;
 use super::page::{Filling, PageRef};
@@ -14,9 +13,10 @@ use super::sweep::{PageTable, Sweep, pages_for};
 use super::{KeyDirectory, Usage, Writer, usages};
 use crate::location::Location;
 use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering};
+use crate::threads;
 
 /// Fewer entries are put into their pages by one thread.
-const ENTRIES_OF_A_THREAD: usize = 100_000;
+const ENTRIES_OF_A_THREAD: usize = if cfg!(any(test, fuzzing)) { 16 } else { 100_000 };
 
 /// The entries of a key directory, in parts of equal ranges of hashes, in ascending order: one for each page.
 pub(crate) trait Shards: Send {
@@ -82,21 +82,25 @@ impl KeyDirectory {
         let mut writer = self.writer.lock();
         let table = self.sweep().from();
         let wanted = (entries / ENTRIES_OF_A_THREAD).clamp(1, pages.len());
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(wanted);
-        let share = pages.len().div_ceil(threads);
-        let shares = pages.chunks(share).enumerate();
-        let shares = shares.map(|(n, pages)| Share { first: n * share, pages: pages.to_vec() });
-        let fill = |share: Share| self.fill_share(&share, table, runs);
-        let filled: Vec<_> = match threads {
-            1 => shares.map(fill).collect(),
-            _ => thread::scope(|scope| {
-                let running = shares.map(|share| scope.spawn(move || fill(share)));
-                let running: Vec<_> = running.collect();
-                // A panic goes on here.
-                let resume = |panic| std::panic::resume_unwind(panic);
-                running.into_iter().map(|thread| thread.join().unwrap_or_else(resume)).collect()
-            }),
+        let threads = threads::available().min(wanted);
+        let (share, next) = (pages.len().div_ceil(threads), AtomicUsize::new(0));
+        let fill = || {
+            let mut filled = Vec::new();
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                let first = n * share;
+                if first >= pages.len() {
+                    return filled;
+                }
+                let last = pages.len().min(first + share);
+                let share = Share { first, pages: &pages[first..last] };
+                filled.push((n, self.fill_share(&share, table, runs)));
+            }
         };
+        let filled = threads::together(threads, fill);
+        let mut filled: Vec<_> = filled.into_iter().flatten().collect();
+        filled.sort_by_key(|(n, _)| *n);
+        let filled: Vec<_> = filled.into_iter().map(|(_, filled)| filled).collect();
         let counts = filled.iter().flat_map(|filled| &filled.counts);
         for (index, (entries, page)) in counts.zip(pages).enumerate() {
             writer.from[index].entries = *entries;
@@ -111,7 +115,7 @@ impl KeyDirectory {
 
     fn fill_share<'r>(
         &self,
-        share: &Share,
+        share: &Share<'_>,
         table: &PageTable,
         runs: &'r [Vec<(u64, Location)>],
     ) -> Filled {
@@ -188,10 +192,10 @@ impl KeyDirectory {
 }
 
 /// Pages that one thread fills.
-struct Share {
+struct Share<'p> {
     /// The first one's index.
     first: usize,
-    pages: Vec<PageRef>,
+    pages: &'p [PageRef],
 }
 
 #[derive(Default)]

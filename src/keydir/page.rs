@@ -91,6 +91,10 @@ pub(super) struct PageRef(NonNull<Page>);
 #[expect(unsafe_code, reason = "an address is not Send by itself")]
 unsafe impl Send for PageRef {}
 
+// SAFETY: as above; what it shows of the `Page` is where it is.
+#[expect(unsafe_code, reason = "an address is not Sync by itself")]
+unsafe impl Sync for PageRef {}
+
 impl PageRef {
     #[inline]
     pub(super) fn new(page: NonNull<Page>) -> Self {

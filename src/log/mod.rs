@@ -33,7 +33,7 @@ use crate::record::{self, Record};
 use crate::segment::Appended;
 
 /// Enough for the outputs of a few compactions, so that these need not seal what is active.
-const SPARE_IDS: u64 = 64;
+const SPARE_IDS: u64 = if cfg!(any(test, fuzzing)) { 64 } else { 1024 };
 
 pub(crate) struct Log {
     pub(crate) fs: Arc<dyn Fs>,

@@ -8,9 +8,12 @@
 //! - Reading a page fails in no way that its segments cannot make good: where these are not all mapped, all pages are read
 //!   when the store is opened.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::load::{Loaded, Loader, Source};
+use super::sealed::Walked;
+use crate::checkpoint::Most;
 use crate::checkpoint::file::Checkpoint;
 use crate::directory::Directory;
 use crate::error::Result;
@@ -34,7 +37,8 @@ pub(super) fn find(fs: &dyn Fs, directory: &Directory, manifest: &Manifest) -> O
         tracing::warn!(path = %path.display(), %reason, "the checkpoint will not do: hints are read, or segments");
         None
     };
-    let most = manifest.sealed.iter().map(|entry| entry.records).sum();
+    let entries = manifest.sealed.iter().map(|entry| entry.records).sum();
+    let most = Most { segments: manifest.sealed.len() as u64, entries };
     let checkpoint = match Checkpoint::open(fs, directory, most) {
         Ok(found) => found?,
         Err(error) => return ignored(&error),
@@ -65,6 +69,16 @@ pub(super) struct Pages {
     pub(super) trusting: bool,
     /// What the segments hold, since a page was bad.
     pub(super) anew: Option<Loaded>,
+    pub(super) findings: Arc<Findings>,
+}
+
+/// What has turned out to be bad since the store was opened.
+#[derive(Default)]
+pub(crate) struct Findings {
+    /// A page of the checkpoint: it will not do for another opening.
+    pub(crate) page: AtomicBool,
+    /// Something in a segment: the next opening has to find it as well.
+    pub(crate) segment: AtomicBool,
 }
 
 impl Pages {
@@ -93,6 +107,7 @@ impl Pages {
 
     /// What the segments hold that are there, counted for nobody.
     fn load_anew(&self) -> Result<Loaded> {
+        self.findings.page.store(true, Ordering::Relaxed);
         let source = |(slot, segment, entry): &(SegmentSlot, Weak<Segment>, SealedEntry)| {
             let segment = segment.upgrade()?;
             let uncounted = Segment::new(segment.id(), segment.view().clone());
@@ -100,14 +115,19 @@ impl Pages {
             Some(Source { slot: *slot, segment: Arc::new(uncounted), entry: *entry, hint })
         };
         let loader = Loader {
-            hasher: &self.hasher,
+            hasher: self.hasher.clone(),
             strict: false,
             // Whatever they hold by now, reading it tells.
             checks_listed: false,
             trusting: self.trusting,
             with_keys: false,
         };
-        loader.load(self.segments.iter().filter_map(source).collect())
+        let loading = loader.begin(self.segments.iter().filter_map(source).collect())?;
+        let is_bad = |walked: &Walked| !walked.damage.is_empty() || walked.unapplied > 0;
+        if loading.walked.iter().flatten().any(is_bad) {
+            self.findings.segment.store(true, Ordering::Relaxed);
+        }
+        Ok(loading.end())
     }
 }
 
@@ -127,6 +147,7 @@ impl Shards for Pages {
             let loaded = self.load_anew();
             if let Err(error) = &loaded {
                 tracing::error!(%error, "the segments cannot be read either: keys are missing");
+                self.findings.segment.store(true, Ordering::Relaxed);
             }
             self.anew = Some(loaded.unwrap_or_default());
         }

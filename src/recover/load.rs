@@ -10,7 +10,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use super::sealed::{Walked, walk_sealed};
 use crate::error::Result;
@@ -21,12 +20,14 @@ use crate::location::{Location, SegmentSlot};
 use crate::manifest::SealedEntry;
 use crate::record::Frame;
 use crate::segment::{Amount, Segment};
+use crate::threads;
 
-/// Records of a partition, about: their items fit into a core's second-level cache.
-const PARTITION: u64 = 16 << 10;
+/// Records of a partition, about: their items fit into a core's second-level cache. Few in tests, here and below, so that
+/// there are several.
+const PARTITION: u64 = if cfg!(any(test, fuzzing)) { 8 } else { 16 << 10 };
 const MAX_PARTITIONS: u64 = 1 << 12;
 /// Fewer records are read by one thread.
-const RECORDS_OF_A_THREAD: u64 = 20_000;
+const RECORDS_OF_A_THREAD: u64 = if cfg!(any(test, fuzzing)) { 4 } else { 20_000 };
 
 /// A sealed segment that is to be loaded.
 pub(super) struct Source {
@@ -38,8 +39,8 @@ pub(super) struct Source {
 }
 
 /// How segments are loaded.
-pub(super) struct Loader<'a> {
-    pub(super) hasher: &'a KeyHasher,
+pub(super) struct Loader {
+    pub(super) hasher: KeyHasher,
     /// What is bad is an error.
     pub(super) strict: bool,
     /// A segment that is not the one that the manifest means is an error.
@@ -56,6 +57,16 @@ pub(super) struct Loaded {
     /// Hashes and locations, in runs, all in ascending order of hashes.
     pub(super) runs: Vec<Vec<(u64, Location)>>,
     pub(super) keys: Vec<Box<[u8]>>,
+}
+
+/// Segments that have been read, on the way to what counts.
+pub(super) struct Loading {
+    loader: Loader,
+    threads: usize,
+    bits: u32,
+    /// By partitions, from each thread.
+    items: Vec<Vec<Vec<Item>>>,
+    segments: BySlot,
     /// Of each segment, if it was read itself.
     pub(super) walked: Vec<Option<Walked>>,
 }
@@ -174,66 +185,43 @@ impl Sorter {
     }
 }
 
-impl Loader<'_> {
-    /// Loads segments, which come in the order of their ids and so of their slots.
-    pub(super) fn load(&self, sources: Vec<Source>) -> Result<Loaded> {
+impl Loader {
+    /// Reads segments, which come in the order of their ids and so of their slots.
+    pub(super) fn begin(self, sources: Vec<Source>) -> Result<Loading> {
         let records: u64 = sources.iter().map(|source| source.entry.records).sum();
-        let threads = thread::available_parallelism().map_or(1, usize::from) as u64;
+        let threads = threads::available() as u64;
         let threads = threads.min(records / RECORDS_OF_A_THREAD).max(1) as usize;
         let bits = (records / PARTITION).clamp(1, MAX_PARTITIONS).ilog2();
 
-        let count = sources.len();
         let sources: Vec<_> = sources.into_iter().map(|source| Mutex::new(Some(source))).collect();
         let next = AtomicUsize::new(0);
-        let read = in_threads(threads, || {
+        let read = threads::together(threads, || {
             let mut items = Partitions::new(bits, records / threads as u64);
-            let mut entries = Vec::new();
+            let mut read = Vec::new();
             while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let source = source.lock().unwrap_or_else(PoisonError::into_inner).take();
                 if let Some(source) = source {
-                    let slot = source.slot;
-                    entries.push((
-                        slot,
-                        Arc::clone(&source.segment),
-                        self.read(source, &mut items),
-                    ));
+                    let (slot, segment) = (source.slot, Arc::clone(&source.segment));
+                    read.push((slot, segment, self.read(source, &mut items)));
                 }
             }
-            (items.items, entries)
+            (items.items, read)
         });
         let mut items: Vec<Vec<Vec<Item>>> = vec![Vec::new(); 1 << bits];
-        let mut segments = Vec::with_capacity(count);
-        for (of_thread, entries) in read {
+        let mut all = Vec::with_capacity(sources.len());
+        for (of_thread, read) in read {
             items.iter_mut().zip(of_thread).for_each(|(all, of_thread)| all.push(of_thread));
-            segments.extend(entries);
+            all.extend(read);
         }
-        segments.sort_by_key(|(slot, ..)| slot.index());
-        let mut by_slot = BySlot::default();
-        for (slot, segment, entries) in segments {
-            by_slot.add(slot, segment, entries?);
+        all.sort_by_key(|(slot, ..)| slot.index());
+        let (segments, walked) = (BySlot::default(), Vec::with_capacity(all.len()));
+        let mut loading = Loading { loader: self, threads, bits, items, segments, walked };
+        for (slot, segment, read) in all {
+            let Entries { bytes, walked } = read?;
+            loading.segments.add(slot, segment, bytes);
+            loading.walked.push(walked);
         }
-
-        let items: Vec<_> = items.into_iter().map(|items| Mutex::new(Some(items))).collect();
-        let next = AtomicUsize::new(0);
-        let merged = in_threads(threads, || {
-            let (mut merged, mut sorter) = (Vec::new(), Sorter::default());
-            loop {
-                let partition = next.fetch_add(1, Ordering::Relaxed);
-                let Some(items) = items.get(partition) else { return merged };
-                let items = items.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let items = sorter.sort(bits, &items.unwrap_or_default());
-                merged.push((partition, self.merge(items, &by_slot)));
-            }
-        });
-        let mut merged: Vec<_> = merged.into_iter().flatten().collect();
-        merged.sort_by_key(|(partition, _)| *partition);
-        let mut loaded = Loaded::default();
-        for (_, Merged { run, keys }) in merged {
-            loaded.runs.push(run);
-            loaded.keys.extend(keys);
-        }
-        loaded.walked = by_slot.list.into_iter().map(|(_, entries)| entries.walked).collect();
-        Ok(loaded)
+        Ok(loading)
     }
 
     /// Reads a segment's hint, if that is good, or the segment itself.
@@ -321,19 +309,59 @@ impl Loader<'_> {
         }
         Ok(Entries { bytes: Bytes::Made(bytes), walked: Some(walked) })
     }
+}
+
+impl Loading {
+    /// Reads one more segment, which comes behind the others.
+    pub(super) fn add(&mut self, source: Source) -> Result<Option<Walked>> {
+        let (slot, segment) = (source.slot, Arc::clone(&source.segment));
+        let mut items = Partitions::new(self.bits, source.entry.records);
+        let Entries { bytes, walked } = self.loader.read(source, &mut items)?;
+        self.items.iter_mut().zip(items.items).for_each(|(all, items)| all.push(items));
+        self.segments.add(slot, segment, bytes);
+        Ok(walked)
+    }
+
+    /// What counts.
+    pub(super) fn end(mut self) -> Loaded {
+        let items = std::mem::take(&mut self.items).into_iter();
+        let items: Vec<_> = items.map(|items| Mutex::new(Some(items))).collect();
+        let next = AtomicUsize::new(0);
+        let merged = threads::together(self.threads, || {
+            let (mut merged, mut sorter) = (Vec::new(), Sorter::default());
+            loop {
+                let partition = next.fetch_add(1, Ordering::Relaxed);
+                let Some(items) = items.get(partition) else { return merged };
+                let items = items.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let items = sorter.sort(self.bits, &items.unwrap_or_default());
+                merged.push((partition, self.merge(items)));
+            }
+        });
+        let mut merged: Vec<_> = merged.into_iter().flatten().collect();
+        merged.sort_by_key(|(partition, _)| *partition);
+        let mut loaded = Loaded::default();
+        for (_, Merged { run, keys }) in merged {
+            loaded.runs.push(run);
+            loaded.keys.extend(keys);
+        }
+        loaded
+    }
 
     /// Of each key the newest.
-    fn merge(&self, items: &[Item], segments: &BySlot) -> Merged {
+    fn merge(&self, items: &[Item]) -> Merged {
+        let segments = &self.segments;
         let mut merged = Merged { run: Vec::with_capacity(items.len()), keys: Vec::new() };
         let mut stale = Stale { segments, dead: vec![Amount::default(); segments.list.len()] };
         let mut keys = Vec::new();
         for equal in items.chunk_by(|a, b| a.hash == b.hash) {
             match equal {
-                [item] => self.take(item, segments, &mut merged),
+                [item] => self.take(item, &mut merged),
                 _ => self.merge_equal(equal, &mut keys, &mut stale, &mut merged),
             }
         }
         stale.count();
+        // Where most is stale, what is left is small.
+        merged.run.shrink_to_fit();
         merged
     }
 
@@ -351,7 +379,7 @@ impl Loader<'_> {
             let Some(entry) = segments.entry(item) else { continue };
             if !keys.contains(&entry.key) {
                 keys.push(entry.key);
-                self.take(item, segments, merged);
+                self.take(item, merged);
             } else if item.entry & TOMBSTONE == 0 {
                 stale.add(item, &entry);
             }
@@ -360,15 +388,15 @@ impl Loader<'_> {
 
     /// The newest record of its key.
     #[inline]
-    fn take(&self, item: &Item, segments: &BySlot, merged: &mut Merged) {
+    fn take(&self, item: &Item, merged: &mut Merged) {
         if item.entry & TOMBSTONE != 0 {
             return;
         }
         let Some(place) = item.location() else { return };
         let is_verified = item.entry & VERIFIED != 0;
         merged.run.push((item.hash, if is_verified { place.verified() } else { place }));
-        if self.with_keys
-            && let Some(entry) = segments.entry(item)
+        if self.loader.with_keys
+            && let Some(entry) = self.segments.entry(item)
         {
             merged.keys.push(entry.key.into());
         }
@@ -386,16 +414,16 @@ struct Merged {
 struct BySlot {
     /// Where each is in the list, by slots.
     places: Vec<Option<usize>>,
-    list: Vec<(Arc<Segment>, Entries)>,
+    list: Vec<(Arc<Segment>, Bytes)>,
 }
 
 impl BySlot {
-    fn add(&mut self, slot: SegmentSlot, segment: Arc<Segment>, entries: Entries) {
+    fn add(&mut self, slot: SegmentSlot, segment: Arc<Segment>, bytes: Bytes) {
         if self.places.len() <= slot.index() {
             self.places.resize(slot.index() + 1, None);
         }
         self.places[slot.index()] = Some(self.list.len());
-        self.list.push((segment, entries));
+        self.list.push((segment, bytes));
     }
 
     fn place(&self, item: &Item) -> Option<usize> {
@@ -403,8 +431,8 @@ impl BySlot {
     }
 
     fn entry(&self, item: &Item) -> Option<Entry<'_>> {
-        let (_, entries) = &self.list[self.place(item)?];
-        let (entry, _) = hint::entry(entries.bytes.get(), (item.entry & ENTRY) as usize)?;
+        let (_, bytes) = &self.list[self.place(item)?];
+        let (entry, _) = hint::entry(bytes.get(), (item.entry & ENTRY) as usize)?;
         Some(entry)
     }
 }
@@ -431,16 +459,4 @@ impl Stale<'_> {
             segment.usage().add_all(Amount::default(), dead, 0);
         }
     }
-}
-
-/// Does the same in so many threads at once, one of them this.
-fn in_threads<T: Send>(threads: usize, act: impl Fn() -> T + Sync) -> Vec<T> {
-    thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(&act)).collect();
-        let mut done = vec![act()];
-        // A panic goes on here.
-        let resume = |panic| std::panic::resume_unwind(panic);
-        done.extend(others.into_iter().map(|other| other.join().unwrap_or_else(resume)));
-        done
-    })
 }

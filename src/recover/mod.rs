@@ -23,6 +23,7 @@ use std::sync::Arc;
 pub use report::{Cut, DamagedRecord, RecoveryReport};
 
 use crate::commit::{self, Commits};
+use crate::companions::Companions;
 use crate::directory::{Directory, remove_stale};
 use crate::error::{Error, Result};
 use crate::fs::{self, File, Fs, Reading, Whole};
@@ -34,9 +35,10 @@ use crate::manifest::{Manifest, Refusal, SealedEntry};
 use crate::options::{Options, Recovery, Verify};
 use crate::segment::scan::{self, Ending, Rules, Summary};
 use crate::segment::{Segment, open_listed};
+pub(crate) use checkpointed::Findings;
 use checkpointed::Pages;
 pub(crate) use files::Files;
-use load::{Loaded, Loader, Source};
+use load::{Loaded, Loader, Loading, Source};
 pub(crate) use sealed::{Walked, walk_sealed};
 pub(crate) use tail::{Tail, seal_copy};
 
@@ -46,11 +48,8 @@ const REPLAYED_AT_ONCE: usize = 64;
 pub(crate) struct Recovered {
     pub(crate) commits: Commits,
     pub(crate) index: Index,
+    pub(crate) companions: Companions,
     pub(crate) report: RecoveryReport,
-    /// Sealed segments that have no good hint.
-    pub(crate) unhinted: Vec<SealedEntry>,
-    /// Of the manifest beside which the checkpoint was written that is in use.
-    pub(crate) checkpointed: Option<u64>,
 }
 
 /// Makes the store that the directory holds; an empty one becomes a new store.
@@ -69,9 +68,10 @@ pub(crate) fn recover(
     let segments = recovering.open_listed(&manifest.sealed)?;
     let orphans = files.orphans(&manifest);
     let trusted = recovering.trusted(&orphans);
-    if !recovering.begin_with_checkpoint(&manifest, &segments, trusted)? {
-        recovering.load(&manifest.sealed, &segments, trusted)?;
-    }
+    let loading = match recovering.begin_with_checkpoint(&manifest, &segments, trusted, &files)? {
+        true => None,
+        false => Some(recovering.read_listed(&manifest.sealed, &segments, trusted)?),
+    };
     let tail = Tail::open(&recovering, &files.tail(&manifest))?;
     // Who renamed the manifest may have died before its name was durable: then what it lists would not stay, and
     // what it does not list would be missing.
@@ -86,7 +86,7 @@ pub(crate) fn recover(
     let superseded = files.hints.iter().filter(|&&id| !manifest.lists(id));
     superseded.for_each(|&id| recovering.remove_hint(id));
     let commits = Commits::new(Arc::clone(fs), directory.clone(), manifest);
-    recovering.settle_tail(&commits, &tail)?;
+    recovering.settle_tail(&commits, &tail, loading)?;
     Ok(recovering.into_recovered(commits))
 }
 
@@ -149,6 +149,7 @@ pub(crate) struct Recovering<'a> {
     pub(crate) report: RecoveryReport,
     unhinted: Vec<SealedEntry>,
     checkpointed: Option<u64>,
+    findings: Arc<Findings>,
 }
 
 /// A listed segment in its slot.
@@ -175,12 +176,15 @@ impl<'a> Recovering<'a> {
             report: RecoveryReport::default(),
             unhinted: Vec::new(),
             checkpointed: None,
+            findings: Arc::default(),
         }
     }
 
     fn into_recovered(self, commits: Commits) -> Recovered {
-        let Recovering { index, report, unhinted, checkpointed, .. } = self;
-        Recovered { commits, index, report, unhinted, checkpointed }
+        let Recovering { index, report, unhinted, checkpointed, findings, .. } = self;
+        let companions =
+            Companions::new(unhinted, checkpointed, !report.damage.is_empty(), findings);
+        Recovered { commits, index, companions, report }
     }
 }
 
@@ -227,7 +231,9 @@ impl Recovering<'_> {
     /// Reads the sealed segments themselves into the key directory.
     pub(crate) fn index_listed(&mut self, sealed: &[SealedEntry]) -> Result<()> {
         let segments = self.open_listed(sealed)?;
-        self.load(sealed, &segments, None)
+        let loading = self.read_listed(sealed, &segments, None)?;
+        self.begin_with(loading);
+        Ok(())
     }
 
     /// Opens the sealed segments: all are found in order before the first is read. Their slots are in the order of their
@@ -257,6 +263,7 @@ impl Recovering<'_> {
         manifest: &Manifest,
         segments: &[Slotted],
         trusted: Option<SegmentId>,
+        files: &Files,
     ) -> Result<bool> {
         let is_trusted = |entry: &SealedEntry| trusted.is_some_and(|below| entry.id < below);
         // Who keeps the keys in order needs them all.
@@ -283,6 +290,7 @@ impl Recovering<'_> {
             hasher: self.index.hasher().clone(),
             trusting: self.trusting,
             anew: None,
+            findings: Arc::clone(&self.findings),
         };
         let all_mapped = segments.iter().all(|(_, segment)| segment.view().mapping().is_some());
         let keydir = match all_mapped {
@@ -301,7 +309,6 @@ impl Recovering<'_> {
             self.report.segments += 1;
             self.report.records += figures.all.records;
         }
-        self.index.note_newest();
         self.report.checkpoint = true;
         self.checkpointed = Some(nonce);
         for ((slot, segment), entry) in segments.iter().zip(&manifest.sealed).skip(covered) {
@@ -309,16 +316,18 @@ impl Recovering<'_> {
             walked.check_listed(segment.path(), entry)?;
             self.note(walked);
         }
+        let has_hint = |entry: &&SealedEntry| files.hints.binary_search(&entry.id).is_ok();
+        self.unhinted.extend(manifest.sealed.iter().filter(|entry| !has_hint(entry)));
         Ok(true)
     }
 
-    /// Reads the sealed segments into the key directory: those below an id by their hints, where they are good.
-    fn load(
+    /// Reads the sealed segments: those below an id by their hints, where they are good.
+    fn read_listed(
         &mut self,
         sealed: &[SealedEntry],
         segments: &[Slotted],
         trusted: Option<SegmentId>,
-    ) -> Result<()> {
+    ) -> Result<Loading> {
         let source = |((slot, segment), entry): (&Slotted, &SealedEntry)| {
             let hint = trusted
                 .filter(|below| entry.id < *below)
@@ -327,16 +336,14 @@ impl Recovering<'_> {
         };
         let sources = segments.iter().zip(sealed).map(source).collect();
         let loader = Loader {
-            hasher: self.index.hasher(),
+            hasher: self.index.hasher().clone(),
             strict: self.strict,
             checks_listed: true,
             trusting: self.trusting,
             with_keys: self.ordered,
         };
-        let Loaded { runs, keys, walked } = loader.load(sources)?;
-        self.index.begin_with(KeyDirectory::of_sorted(&runs), &keys);
-        self.index.note_newest();
-        for (walked, entry) in walked.into_iter().zip(sealed) {
+        let mut loading = loader.begin(sources)?;
+        for (walked, entry) in std::mem::take(&mut loading.walked).into_iter().zip(sealed) {
             match walked {
                 Some(walked) => {
                     self.want_hint(&walked, entry);
@@ -349,7 +356,13 @@ impl Recovering<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(loading)
+    }
+
+    /// Makes the key directory of all that has been read.
+    fn begin_with(&mut self, loading: Loading) {
+        let Loaded { runs, keys } = loading.end();
+        self.index.begin_with(KeyDirectory::of_sorted(&runs), &keys);
     }
 
     /// A segment has been read that may have had no hint.

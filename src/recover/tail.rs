@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Recovering;
+use super::load::{Loading, Source};
 use super::sealed::{check_listed, warn_unapplied};
 use crate::commit::{self, Commits};
 use crate::directory::{Directory, remove_stale};
@@ -101,8 +102,21 @@ impl TailFile {
 }
 
 impl Recovering<'_> {
-    /// Seals the log, in a copy, and removes its files.
-    pub(super) fn settle_tail(&mut self, commits: &Commits, tail: &Tail) -> Result<()> {
+    /// Seals the log, in a copy, and removes its files. The key directory is made of what has been read, if it is not there yet, and the
+    /// copy.
+    pub(super) fn settle_tail(
+        &mut self,
+        commits: &Commits,
+        tail: &Tail,
+        mut loading: Option<Loading>,
+    ) -> Result<()> {
+        let takes_up = tail.len() < TAKE_UP_BELOW && self.index.has_small_newest(self.segment_size);
+        // Who asks what counts in a segment needs the key directory.
+        if (tail.files.is_empty() || takes_up)
+            && let Some(loading) = loading.take()
+        {
+            self.begin_with(loading);
+        }
         let Some(last) = tail.files.last() else { return Ok(()) };
         let above_tail = last.id.checked_add(1).ok_or_else(|| self.too_many_segments())?;
         let mut copy_id = above_tail;
@@ -113,9 +127,9 @@ impl Recovering<'_> {
             Ok(())
         })?;
 
-        let small = match tail.len() {
-            0..TAKE_UP_BELOW => self.index.small_newest(self.segment_size, &commits.current()),
-            _ => None,
+        let small = match takes_up {
+            true => self.index.small_newest(self.segment_size, &commits.current()),
+            false => None,
         };
         let copy = self.copy_log(tail, small.as_ref(), copy_id)?;
         let small_id = small.as_ref().map(|(_, segment)| segment.id());
@@ -133,7 +147,10 @@ impl Recovering<'_> {
             Ok(())
         })?;
 
-        self.index_copy(copy)?;
+        match loading {
+            None => self.index_copy(copy)?,
+            Some(loading) => self.begin_with_copy(loading, copy)?,
+        }
         // Every entry has moved to the copy.
         small.iter().for_each(|(slot, _)| self.index.segments.retire(*slot));
         let gone = small_id.into_iter().chain(tail.ids()).map(|id| self.directory.data(id));
@@ -163,6 +180,26 @@ impl Recovering<'_> {
     /// Lets the entries of what was copied name the copy.
     pub(crate) fn index_copy(&mut self, copy: Option<(SealedEntry, Segment)>) -> Result<()> {
         copy.map_or(Ok(()), |(_, copy)| self.index_segment(&Arc::new(copy)).map(drop))
+    }
+
+    /// Makes the key directory of what has been read and of the copy.
+    fn begin_with_copy(
+        &mut self,
+        mut loading: Loading,
+        copy: Option<(SealedEntry, Segment)>,
+    ) -> Result<()> {
+        if let Some((entry, copy)) = copy {
+            let segment = Arc::new(copy);
+            let added = self.index.segments.add(Arc::clone(&segment));
+            let slot = added.ok_or_else(|| self.too_many_segments())?;
+            let walked = loading.add(Source { slot, segment, entry, hint: None })?;
+            if let Some(walked) = walked {
+                self.want_hint(&walked, &entry);
+                self.note(walked);
+            }
+        }
+        self.begin_with(loading);
+        Ok(())
     }
 
     /// Copies what counts in a small segment, but for keys of which the tail has newer records.

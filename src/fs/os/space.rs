@@ -19,6 +19,10 @@ pub(super) fn free(path: &Path) -> io::Result<u64> {
     // SAFETY: zeros are a value of it, and the call has filled it.
     #[expect(unsafe_code, reason = "it was filled through a pointer")]
     let found = unsafe { found.assume_init() };
+    if found.f_blocks == 0 {
+        // A file system that cannot tell.
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     // The types differ from system to system.
     #[allow(clippy::unnecessary_cast)]
     Ok((found.f_bavail as u64).saturating_mul(found.f_frsize as u64))
