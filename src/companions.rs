@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use crate::checkpoint::{self, Covered, Head};
+use crate::directory::remove_stale;
 use crate::error::Result;
 use crate::hint;
 use crate::location::{Location, SegmentId, SegmentSlot};
@@ -138,10 +139,13 @@ impl Moment {
             *checkpointed = None;
         }
         let has_damage = companions.has_damage || findings.segment.load(Ordering::Relaxed);
+        if has_damage {
+            *checkpointed = None;
+        }
         let written = match *checkpointed {
             Some(known) if known == nonce => Ok(()),
             // The next opening has to find it as well.
-            _ if has_damage => Ok(()),
+            _ if has_damage => remove_stale(&*log.fs, &log.directory.checkpoint()),
             // Nobody has read the last one, nor will the next.
             _ if log.index.ordered().is_some() => Ok(()),
             _ => {

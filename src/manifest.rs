@@ -331,6 +331,15 @@ fn length(expected: u64, rest: &[u8]) -> Damage {
 mod tests {
     use proptest::prelude::*;
 
+    #[test]
+    fn more_records_than_there_is_room_for_are_refused() {
+        let mut sound = manifest(&[3], &[], 9);
+        sound.sealed[0].records = sound.sealed[0].len / 20;
+        assert!(Manifest::decode(&sound.encode()).is_ok());
+        sound.sealed[0].records += 1;
+        assert!(Manifest::decode(&sound.encode()).is_err());
+    }
+
     use super::*;
 
     fn manifest(sealed: &[u64], tail: &[u64], next: u64) -> Manifest {

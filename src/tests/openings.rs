@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -11,10 +12,12 @@ use super::hazards::segment;
 use super::support::{Machine, read_mode, value};
 use crate::error::{Damage, Error, Result};
 use crate::expiry::Expiry;
-use crate::fs::sim::Op;
+use crate::fs::sim::{Op, SimFs};
 use crate::options::{EmptyValues, ReadMode, Recovery, Verify};
+use crate::policy::Compaction;
 use crate::record::Record;
 use crate::store::Store;
+use crate::upkeep::Driver;
 
 /// `EIO`, as a disk says it that cannot read.
 const EIO: i32 = 5;
@@ -253,6 +256,8 @@ fn hazard_12_an_entry_that_names_another_keys_record_is_an_error_and_not_absent(
         let error = store.reader().get(key).unwrap_err();
         let Error::Corrupt { damage, .. } = error else { panic!("{error}") };
         assert!(matches!(damage, Damage::Field { .. }));
+        let snapshot = store.snapshot().unwrap();
+        assert!(matches!(snapshot.get(key), Err(Error::Corrupt { .. })));
     }
     store.put("a", "mended").unwrap();
     assert_eq!(value(&store, "a").as_deref(), Some("mended"));
@@ -282,6 +287,143 @@ fn hazard_12_what_supersedes_a_leftover_is_read_before_that_goes() {
         assert_eq!(store.recovery_report().damage.len(), usize::from(is_bad));
         assert_eq!(machine.data().contains(&input), is_bad);
     }
+}
+
+/// No opening has seen that something is bad, so entries stand for what a walk does not show.
+#[test]
+fn hazard_06_what_lies_beside_a_bad_record_stays_where_no_opening_has_seen_it() {
+    // A batch of which a dead record goes bad, and a dead record that claims to end where the one after the next begins.
+    for swallows in [false, true] {
+        let machine = Machine::new(100);
+        segment(&machine, |store| match swallows {
+            false => {
+                store
+                    .write(crate::Batch::new().put("a", "1").put("b", "stale").put("c", "3"))
+                    .unwrap();
+            }
+            true => {
+                for (key, value) in [("b", "stale"), ("a", "1"), ("c", "3")] {
+                    store.put(key, value).unwrap();
+                }
+            }
+        });
+        segment(&machine, |store| store.put("b", "newer").unwrap());
+        let name = machine.data()[0].clone();
+        match swallows {
+            false => machine.flip_unseen(&name, machine.find(&name, b"stale").unwrap()),
+            true => {
+                let mut bytes = machine.fs.read(&Machine::path(&name)).unwrap();
+                // "stale", and the record of "a" behind it.
+                bytes[16..20].copy_from_slice(&(5u32 + 22).to_be_bytes());
+                machine.fs.write(&Machine::path(&name), &bytes);
+            }
+        }
+        let store = machine.open().unwrap();
+        assert!(store.recovery_report().checkpoint);
+        let report = store.compact().unwrap();
+        assert_eq!(report.segments_kept, [Machine::path(&name)]);
+        for (key, expected) in [("a", "1"), ("b", "newer"), ("c", "3")] {
+            assert_eq!(value(&store, key).as_deref(), Some(expected), "{key}");
+        }
+        store.checkpoint().unwrap();
+    }
+}
+
+#[test]
+fn hazard_01_what_a_batch_deleted_stays_deleted_when_a_record_of_it_goes_bad() {
+    let machine = Machine::new(100);
+    // The oldest is damaged, so that it stays.
+    segment(&machine, |store| {
+        store.put("deleted", "old").unwrap();
+        store.put("bad", "intact").unwrap();
+    });
+    segment(&machine, |store| {
+        store.write(crate::Batch::new().delete("deleted").put("b", "stale")).unwrap();
+    });
+    segment(&machine, |store| store.put("b", "newer").unwrap());
+    let [oldest, batch, _] = &machine.data()[..] else { panic!("{:?}", machine.data()) };
+    machine.flip_unseen(oldest, machine.find(oldest, b"intact").unwrap());
+    machine.flip_unseen(batch, machine.find(batch, b"stale").unwrap());
+    let store = machine.open().unwrap();
+    assert!(store.recovery_report().checkpoint);
+    let report = store.compact().unwrap();
+    assert_eq!(report.segments_kept, [Machine::path(oldest), Machine::path(batch)]);
+    assert_eq!(value(&store, "deleted"), None);
+}
+
+#[test]
+fn a_stop_costs_no_hint() {
+    let mut machine = Machine::new(64);
+    machine.driver = Driver::Caller;
+    for steps in 0..6 {
+        let machine = Machine { fs: SimFs::new(1), ..machine.clone() };
+        let store = machine.open().unwrap();
+        (0..6).for_each(|n| store.put(format!("{n}"), [7; 40]).unwrap());
+        let mut left = steps;
+        let told = |_| {
+            left -= 1;
+            if left < 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let stopped = store.take_turn(told);
+        assert_eq!(stopped.is_err(), steps < 5);
+        assert_eq!(machine.names(".hint").len(), usize::try_from(steps).unwrap());
+        store.take_turn(|_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(machine.names(".hint").len(), 5);
+        store.close().unwrap();
+        assert_eq!(machine.names(".hint").len(), machine.data().len());
+    }
+}
+
+#[test]
+fn segments_without_a_hint_get_one_also_where_a_checkpoint_has_done() {
+    let mut machine = Machine::new(256);
+    closed(&machine);
+    let hints = machine.names(".hint");
+    machine.fs.remove_file(&Machine::path(&hints[1]));
+    machine.driver = Driver::Caller;
+    machine.options = machine.options.compaction(Compaction::Manual);
+    let store = machine.open().unwrap();
+    assert!(store.recovery_report().checkpoint);
+    store.take_turn(|_| ControlFlow::Continue(())).unwrap();
+    assert!(machine.names(".hint").contains(&hints[1]));
+}
+
+#[test]
+fn a_page_that_turned_out_bad_is_written_again_though_nothing_else_was() {
+    if read_mode() != ReadMode::Mapped {
+        return;
+    }
+    let machine = Machine::new(256);
+    closed(&machine);
+    let len = machine.fs.read(&Machine::path("KEYDIR")).unwrap().len();
+    machine.flip_unseen("KEYDIR", len - 10);
+    let expected = scanned(&machine).unwrap();
+    let store = machine.open().unwrap();
+    assert_eq!(shown(&store), expected);
+    store.close().unwrap();
+    let mut copying = machine.copy();
+    copying.options = copying.options.read_mode(ReadMode::Copy);
+    assert!(copying.open().unwrap().recovery_report().checkpoint, "every page is good");
+}
+
+#[test]
+fn damage_that_shows_when_a_page_is_made_anew_is_found_by_the_next_opening() {
+    if read_mode() != ReadMode::Mapped {
+        return;
+    }
+    let machine = Machine::new(256);
+    closed(&machine);
+    let name = machine.data()[1].clone();
+    machine.fs.remove_file(&Machine::path(&name.replace(".data", ".hint")));
+    machine.flip_unseen(&name, 4);
+    let len = machine.fs.read(&Machine::path("KEYDIR")).unwrap().len();
+    machine.flip_unseen("KEYDIR", len - 10);
+    let store = machine.open().unwrap();
+    assert!(store.recovery_report().damage.is_empty());
+    assert!(store.iter().count() > 20);
+    store.put("new", "value").unwrap();
+    store.close().unwrap();
+    assert_eq!(machine.open().unwrap().recovery_report().damage.len(), 1);
 }
 
 #[test]

@@ -470,3 +470,23 @@ fn shares_that_are_none_are_refused() {
         }
     }
 }
+
+/// The last record in the order of the log is an old one then.
+#[test]
+fn hazard_09_copies_of_old_records_at_the_end_of_the_log_do_not_turn_the_clock_back() {
+    let machine = machine(200, policy());
+    let store = machine.open().unwrap();
+    put_segment(&store, ["a", "b", "c", "d"], b'1');
+    machine.time.set(900);
+    store.put_with_ttl("dies", "at 1000", Duration::from_micros(100)).unwrap();
+    put_segment(&store, ["a", "b", "c", "e"], b'2');
+    machine.time.set(1000);
+    store.put("last", "written at 1000").unwrap();
+    store.checkpoint().unwrap();
+    turn(&store);
+    assert!(runs(&store) > 0);
+    store.close().unwrap();
+    machine.time.set(0);
+    let store = machine.open().unwrap();
+    assert_eq!((value(&store, "dies"), store.now()), (None, 1000));
+}
