@@ -199,7 +199,7 @@ fn watch(
         line.clear();
         out.read_line(&mut line).unwrap();
         let mut words = line.split_whitespace().map(|word| word.parse::<u64>().unwrap());
-        let (number, live) = (words.next().expect("the child lives"), words.next().unwrap());
+        let (number, live) = (words.next().unwrap(), words.next().unwrap());
         // While keys are put for the first time there is nothing to compact.
         if live > 0 && number > 2 * keys && looked.elapsed() >= LOOK_EVERY {
             looked = Instant::now();
