@@ -43,6 +43,11 @@ impl Companions {
         Companions { unhinted, checkpointed, has_damage, findings }
     }
 
+    /// Whether something is damaged, as far as anybody has looked.
+    fn has_damage(&self) -> bool {
+        self.has_damage || self.findings.segment.load(Ordering::Relaxed)
+    }
+
     /// Whether a segment waits for its hint.
     pub(crate) fn wants_hints(&self) -> bool {
         !self.unhinted.lock().is_empty()
@@ -134,25 +139,21 @@ impl Moment {
     fn write(self, log: &Log) -> Result<()> {
         let (nonce, companions) = (self.manifest.nonce, &log.companions);
         let mut checkpointed = companions.checkpointed.lock();
-        let findings = &companions.findings;
-        if findings.page.swap(false, Ordering::Relaxed) {
+        if companions.findings.page.swap(false, Ordering::Relaxed) {
             *checkpointed = None;
         }
-        let has_damage = companions.has_damage || findings.segment.load(Ordering::Relaxed);
-        if has_damage {
+        let mut written = Ok(());
+        // Nobody has read the last one of an ordered store, nor will the next.
+        if *checkpointed != Some(nonce) && log.index.ordered().is_none() && !companions.has_damage()
+        {
             *checkpointed = None;
+            written = self.write_file(log).inspect(|()| *checkpointed = Some(nonce));
         }
-        let written = match *checkpointed {
-            Some(known) if known == nonce => Ok(()),
+        if companions.has_damage() {
             // The next opening has to find it as well.
-            _ if has_damage => remove_stale(&*log.fs, &log.directory.checkpoint()),
-            // Nobody has read the last one, nor will the next.
-            _ if log.index.ordered().is_some() => Ok(()),
-            _ => {
-                *checkpointed = None;
-                self.write_file(log).inspect(|()| *checkpointed = Some(nonce))
-            }
-        };
+            *checkpointed = None;
+            written = remove_stale(&*log.fs, &log.directory.checkpoint());
+        }
         self.past.end(&log.index.keydir);
         written
     }

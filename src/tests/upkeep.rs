@@ -62,8 +62,10 @@ fn two_of_four(machine: &Machine) -> Store {
     store
 }
 
+/// As the segments have it, whatever a checkpoint says.
 fn reopened(store: Store, machine: &Machine) -> Store {
     store.close().unwrap();
+    machine.forget_companions();
     machine.open().unwrap()
 }
 
