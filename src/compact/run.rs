@@ -113,6 +113,7 @@ pub(super) fn run(
     }
     let mut copying = Copying {
         log,
+        is_asked_for: matches!(job, Job::Everything),
         listed: log.commits.current(),
         ids,
         output: None,
@@ -186,6 +187,8 @@ impl<F: FnMut(Progress) -> ControlFlow<()>> Telling<F> {
 
 struct Copying<'a, F> {
     log: &'a Log,
+    /// Somebody waits for it.
+    is_asked_for: bool,
     /// As it was when the run began.
     listed: Manifest,
     /// Reserved and not used yet.
@@ -240,6 +243,8 @@ impl<F: FnMut(Progress) -> ControlFlow<()>> Copying<'_, F> {
         let Input { slot, segment, .. } = input;
         let bytes = match segment.read_all() {
             Ok(bytes) => bytes,
+            // Who has asked is told; nobody else is, and the others are worth it still.
+            Err(error) if self.is_asked_for => return Err(error),
             Err(error) => {
                 self.keep(segment, &error);
                 return Ok(None);

@@ -14,10 +14,12 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-/// The permissions of every file in the directory.
+/// The permissions of every file in the directory, but for what the store's thread is just writing.
 fn modes(dir: &Path) -> BTreeMap<String, u32> {
-    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
-    entries.map(|e| (e.file_name().into_string().unwrap(), mode(&e.path()))).collect()
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    let names = names.filter(|name| !name.ends_with(".tmp"));
+    names.map(|name| (name.clone(), mode(&dir.join(name)))).collect()
 }
 
 /// What the umask of this process leaves of permissions.

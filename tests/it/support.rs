@@ -4,12 +4,13 @@ use std::path::Path;
 #[cfg(target_os = "linux")]
 use std::process::{Command, Output};
 
-use zerocask::{Options, ReadMode, Result, Store};
+use zerocask::{Compaction, Options, ReadMode, Result, Store};
 
 /// The default options, in the mode that this run of the tests is for: `ZEROCASK_TEST_READ_MODE`,
-/// "mapped" or "copy".
+/// "mapped" or "copy"; but nothing is compacted unless the test does: it looks at files.
 pub(crate) fn options() -> Options {
-    Options::new().read_mode(match std::env::var("ZEROCASK_TEST_READ_MODE").as_deref() {
+    let options = Options::new().compaction(Compaction::Manual);
+    options.read_mode(match std::env::var("ZEROCASK_TEST_READ_MODE").as_deref() {
         Ok("copy") => ReadMode::Copy,
         Ok("mapped") | Err(std::env::VarError::NotPresent) => ReadMode::Mapped,
         other => panic!("ZEROCASK_TEST_READ_MODE is mapped or copy, not {other:?}"),

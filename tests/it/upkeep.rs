@@ -87,7 +87,8 @@ fn everything(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn a_store_compacts_by_itself_unless_it_is_told_not_to() {
     let dir = tempfile::tempdir().unwrap();
-    let store = options().segment_size(SEGMENT_SIZE).open(dir.path()).unwrap();
+    let by_default = options().compaction(Compaction::default()).segment_size(SEGMENT_SIZE);
+    let store = by_default.open(dir.path()).unwrap();
     put_half(&store);
     let stats = wait_until(&store, |stats| stats.runs > 0 && !stats.is_running);
     assert!(stats.bytes_freed > 0 && stats.failures == 0);
