@@ -166,8 +166,8 @@ struct Pace {
     done: u64,
     /// What had gone when it was looked at last.
     last: u64,
-    /// When it was asked last whether it is pressing.
-    asked: Option<Instant>,
+    /// When it was asked last whether it is pressing, and the answer.
+    asked: Option<(Instant, bool)>,
 }
 
 impl Pace {
@@ -187,16 +187,19 @@ impl Pace {
             if bell.must_stop() {
                 return;
             }
-            // To ask takes a look at each segment.
-            let asks = self.asked.is_none_or(|asked| asked.elapsed() >= RESTED_AT_ONCE);
-            if asks {
-                self.asked = Some(Instant::now());
-                if is_pressing() {
-                    (self.since, self.done) = (Instant::now(), progress.done);
-                    return;
-                }
+            if self.is_pressing(&is_pressing) {
+                (self.since, self.done) = (Instant::now(), progress.done);
+                return;
             }
             bell.rest(time.min(RESTED_AT_ONCE));
+        }
+    }
+
+    /// Whether it is, or was an instant ago: to ask takes a look at each segment.
+    fn is_pressing(&mut self, ask: impl Fn() -> bool) -> bool {
+        match self.asked {
+            Some((asked, answer)) if asked.elapsed() < RESTED_AT_ONCE => answer,
+            _ => self.asked.insert((Instant::now(), ask())).1,
         }
     }
 
