@@ -211,3 +211,38 @@ impl Pace {
         at.checked_sub(self.since.elapsed()).filter(|time| !time.is_zero())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(done: u64) -> Progress {
+        Progress { done, ..Progress::default() }
+    }
+
+    #[test]
+    fn each_run_has_a_pace_of_its_own() {
+        let bell = Bell::default();
+        // Nobody waits.
+        bell.close();
+        let mut pace = Pace::begin(Some(1));
+        pace.keep(at(1 << 30), &bell, || false);
+        assert!(pace.too_early(1 << 30, 1).is_some());
+        let began = pace.since;
+        pace.keep(at(1 << 29), &bell, || false);
+        assert_ne!(pace.since, began, "what the first had left over is not the second's");
+    }
+
+    #[test]
+    fn what_is_pressing_is_asked_once_in_a_while() {
+        let bell = Bell::default();
+        let (mut pace, asked) = (Pace::begin(Some(1)), std::cell::Cell::new(0));
+        for done in 1..100u64 {
+            pace.keep(at(done << 30), &bell, || {
+                asked.set(asked.get() + 1);
+                true
+            });
+        }
+        assert!((1..50).contains(&asked.get()), "{}", asked.get());
+    }
+}
