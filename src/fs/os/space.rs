@@ -27,3 +27,16 @@ pub(super) fn free(path: &Path) -> io::Result<u64> {
     #[allow(clippy::unnecessary_cast)]
     Ok((found.f_bavail as u64).saturating_mul(found.f_frsize as u64))
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// `/proc` has no blocks: zeros there do not mean that it is full.
+    #[test]
+    fn a_file_system_that_cannot_tell_is_not_a_full_one() {
+        let error = free(Path::new("/proc")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert!(free(Path::new("/proc/none")).is_err_and(|e| e.kind() == io::ErrorKind::NotFound));
+    }
+}
