@@ -363,7 +363,7 @@ pub enum ReadMode {
     /// What it costs: a system call and a copy for each read; the whole old record is read where one
     /// looks at its key (`contains_key`, `keys`, a put or delete of a key that exists); a file
     /// descriptor for each segment (without one left, [`Error::TooManyOpenFiles`]); and memory for a whole segment while it is walked: one at a time
-    /// in opening and compaction, and what a crash left unsealed while it is recovered.
+    /// in opening, two in a compaction, and what a crash left unsealed while it is recovered.
     Copy,
 }
 

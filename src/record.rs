@@ -473,6 +473,17 @@ impl<'a> Frame<'a> {
         Ok(())
     }
 
+    /// Whether its bytes, as a single's, are the same wherever in a file it stands.
+    pub(crate) fn is_movable(&self) -> bool {
+        self.flags & (3 << BATCH_SHIFT | 7 << ALIGN_SHIFT) == 0
+    }
+
+    /// Copies it to `out`, which is exactly as long, and answers the checksum that the copy ought to have. It is movable.
+    pub(crate) fn copy_into(&self, out: &mut [u8]) -> u32 {
+        out.copy_from_slice(self.bytes);
+        crc32fast::hash(&out[CRC_LEN..])
+    }
+
     /// What the record says. The reserved flag is not part of it.
     pub fn record(&self) -> Record<'a> {
         let log2 = ((self.flags >> ALIGN_SHIFT) & 7) as u8;

@@ -607,7 +607,10 @@ impl Store {
 
     /// Does what the store's thread would do now, if it had one.
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn take_turn(&self, told: impl FnMut(Progress) -> ControlFlow<()>) -> Result<()> {
+    pub(crate) fn take_turn(
+        &self,
+        told: impl FnMut(Progress) -> ControlFlow<()> + Send,
+    ) -> Result<()> {
         let policy = self.inner.policy.as_ref();
         let turn = || upkeep::turn(&self.inner.log, &self.inner.compactor, policy, told);
         self.inner.log.bell.work(turn).unwrap_or(Ok(()))

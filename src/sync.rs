@@ -13,8 +13,10 @@ pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
 #[cfg(not(loom))]
 pub(crate) use arc_swap::{ArcSwap, Guard};
 #[cfg(not(loom))]
-pub(crate) use parking_lot::Mutex;
+pub(crate) use parking_lot::{Mutex, MutexGuard};
 
+#[cfg(loom)]
+pub(crate) use loom::sync::MutexGuard;
 #[cfg(loom)]
 pub(crate) use model::{ArcSwap, Guard, Mutex};
 

@@ -129,7 +129,7 @@ pub(crate) fn turn(
     log: &Log,
     compactor: &Compactor,
     policy: Option<&CompactionPolicy>,
-    mut told: impl FnMut(Progress) -> ControlFlow<()>,
+    mut told: impl FnMut(Progress) -> ControlFlow<()> + Send,
 ) -> Result<(), Error> {
     loop {
         // Nothing is written or removed any more.

@@ -6,6 +6,7 @@
 //! - What a compaction could not free does not look as if another could: copies are counted anew as they are written, and
 //!   [`Compactor`] remembers what has been found damaged, until it is asked to rewrite everything and finds it sound.
 
+mod look;
 mod plan;
 mod progress;
 mod run;
@@ -84,7 +85,7 @@ impl Compactor {
         &self,
         log: &Log,
         policy: &CompactionPolicy,
-        told: impl FnMut(Progress) -> ControlFlow<()>,
+        told: impl FnMut(Progress) -> ControlFlow<()> + Send,
     ) -> Option<Result<CompactionReport>> {
         // Who has it has told the bell, and is not to be waited for.
         let Some(_alone) = self.try_alone() else { return Some(Err(Error::Stopped)) };
@@ -121,7 +122,7 @@ impl Compactor {
         &self,
         log: &Log,
         job: &Job,
-        mut told: impl FnMut(Progress) -> ControlFlow<()>,
+        mut told: impl FnMut(Progress) -> ControlFlow<()> + Send,
     ) -> Result<CompactionReport> {
         let told = |progress| {
             self.figures.note(progress);

@@ -16,26 +16,32 @@
 //! - Before the manifest drops the inputs, everything on which a decision to drop rested is durable.
 //! - Who is told may end it up to the commit: then nothing is left of it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::CompactionReport;
+use super::look::{Carry, Input, Looking, Steps};
 use super::plan::{Facts, Plan};
 use crate::error::{Error, Result};
-use crate::fs::Whole;
 use crate::index::{Carried, Existing};
 use crate::location::{Location, SegmentId, SegmentSlot};
 use crate::log::Log;
-use crate::manifest::{Manifest, SealedEntry};
+use crate::manifest::SealedEntry;
 use crate::progress::{Progress, Teller};
 use crate::record::Frame;
 use crate::segment::{Active, Segment};
+use crate::threads;
 
-/// How many bytes go by before somebody is told.
-const TOLD_AFTER: u64 = if cfg!(any(test, fuzzing)) { 1 } else { 64 << 10 };
-/// As many cache misses of the key directory overlap where entries move.
-const MOVED_AT_ONCE: usize = 16;
+/// As many entries move in one turn of who changes entries, and their cache misses overlap.
+const MOVED_AT_ONCE: usize = 32;
+/// The bytes of so many records are on their way before they are copied, so many of each: another thread has had them last.
+const COPIED_AHEAD: usize = 8;
+const BYTES_AHEAD: usize = 256;
+/// To look at so many entries takes as long as to look one up.
+const SEEN_AS_ONE: usize = if cfg!(any(test, fuzzing)) { 1 } else { 12 };
 
 /// Which segments to rewrite.
 pub(super) enum Job {
@@ -55,24 +61,13 @@ pub(super) struct Done {
     pub(super) kept: Vec<SegmentId>,
 }
 
-/// What of a segment has to be copied: hashes and places, in its bytes.
-type Carry = (Whole, Vec<(u64, Location)>);
-
-/// A segment to rewrite.
-struct Input {
-    slot: SegmentSlot,
-    segment: Arc<Segment>,
-    /// How many segments lie below it, inputs or not.
-    older: usize,
-}
-
 /// Runs a compaction. One at a time. Of segments that an earlier one has found damaged it begins by looking whether they are
 /// still, so that the others are not rewritten in vain.
 pub(super) fn run(
     log: &Log,
     job: &Job,
     was_bad: impl Fn(SegmentId) -> bool,
-    told: impl FnMut(Progress) -> ControlFlow<()>,
+    told: impl FnMut(Progress) -> ControlFlow<()> + Send,
 ) -> Result<Done> {
     let segment_size = log.segment_size();
     let mut done = Done::default();
@@ -111,33 +106,36 @@ pub(super) fn run(
             inputs.push(Input { slot, segment, older });
         }
     }
+    let (is_asked_for, listed) = (matches!(job, Job::Everything), log.commits.current());
+    let looking = Looking { log, is_asked_for, listed, teller: Mutex::new(Teller::new(told)) };
     let mut copying = Copying {
         log,
-        is_asked_for: matches!(job, Job::Everything),
-        listed: log.commits.current(),
         ids,
         output: None,
         written: VecDeque::new(),
         finished: Vec::new(),
         moves: Vec::new(),
         expired: Vec::new(),
-        told: Telling { teller: Teller::new(told), untold: 0 },
+        told: looking.steps(),
         done,
     };
     let mut sound = Vec::new();
     for input in inputs {
-        if was_bad(input.segment.id()) && copying.look_at(&input, true)?.is_none() {
-            continue;
+        if was_bad(input.segment.id()) {
+            let looked = looking.look_at(&input, None, true)?;
+            if copying.note(&input.segment, looked).is_none() {
+                continue;
+            }
         }
         sound.push(input);
     }
-    if matches!(job, Job::Everything) && !copying.done.kept.is_empty() {
+    if is_asked_for && !copying.done.kept.is_empty() {
         let left: Vec<_> = sound.iter().map(|i| (i.slot, Arc::clone(&i.segment))).collect();
         if Plan::full(&facts_of(log, &left), segment_size).is_none() {
             return Ok(copying.done);
         }
     }
-    let finished = copying.copy_all(sound).and_then(|inputs| {
+    let finished = copying.copy_all(&looking, sound).and_then(|inputs| {
         if inputs.is_empty() {
             return Ok(());
         }
@@ -169,28 +167,8 @@ fn report_of(segments: &[(SegmentSlot, Arc<Segment>)]) -> CompactionReport {
     report
 }
 
-/// Tells how far it has come, from time to time.
-struct Telling<F> {
-    teller: Teller<F>,
-    untold: u64,
-}
-
-impl<F: FnMut(Progress) -> ControlFlow<()>> Telling<F> {
-    fn step(&mut self, bytes: u64) -> Result<()> {
-        self.untold += bytes;
-        if self.untold < TOLD_AFTER {
-            return Ok(());
-        }
-        self.teller.step(std::mem::take(&mut self.untold))
-    }
-}
-
 struct Copying<'a, F> {
     log: &'a Log,
-    /// Somebody waits for it.
-    is_asked_for: bool,
-    /// As it was when the run began.
-    listed: Manifest,
     /// Reserved and not used yet.
     ids: std::ops::Range<u64>,
     output: Option<Active>,
@@ -201,7 +179,7 @@ struct Copying<'a, F> {
     moves: Vec<Move>,
     /// Entries whose records are dropped because they have expired.
     expired: Vec<(u64, Location)>,
-    told: Telling<F>,
+    told: Steps<'a, F>,
     done: Done,
 }
 
@@ -214,75 +192,75 @@ struct Move {
     offset: u64,
 }
 
-impl<F: FnMut(Progress) -> ControlFlow<()>> Copying<'_, F> {
+impl<F: FnMut(Progress) -> ControlFlow<()> + Send> Copying<'_, F> {
     /// Copies what the inputs hold that counts, and seals the outputs. Answers the inputs without those that are kept.
-    fn copy_all(&mut self, inputs: Vec<Input>) -> Result<Vec<Input>> {
+    fn copy_all(&mut self, looking: &Looking<'_, F>, inputs: Vec<Input>) -> Result<Vec<Input>> {
+        let mut records = 0;
         for Input { segment, .. } in &inputs {
             let usage = segment.usage();
             // Everything is read, and what is live written.
-            self.told.teller.expect(usage.bytes() * 2 - usage.stale_bytes());
+            looking.teller.lock().expect(usage.bytes() * 2 - usage.stale_bytes());
+            records += usage.records() as usize;
         }
-        let mut sound = Vec::new();
-        for input in inputs {
+        let index = &self.log.index;
+        let are_named_known = records >= index.keydir.len() / SEEN_AS_ONE;
+        let slots = inputs.iter().map(|input| input.slot);
+        let mut named = if are_named_known { index.named_in(slots) } else { HashMap::new() };
+        let mut sound = 0;
+        let looks = inputs.iter().map(|input| {
             // They come in id order: all older ones are inputs if as many are as there are.
-            let older_stay = sound.len() < input.older;
-            if let Some((bytes, carried)) = self.look_at(&input, older_stay)? {
-                self.copy_input(&input.segment, &bytes, carried, older_stay)?;
-                sound.push(input);
-            }
-        }
+            let older_stay = sound < input.older;
+            let looked = looking.look_at(input, named.remove(&input.slot), older_stay);
+            sound += usize::from(matches!(looked, Ok(Ok(_))));
+            looked
+        });
+        // Nobody waits for the others, and who uses the store may want the processor.
+        let sound = match looking.is_asked_for {
+            true => threads::ahead(looks, |looks| self.copy_looked_at(&inputs, looks)),
+            false => self.copy_looked_at(&inputs, &mut { looks }),
+        }?;
         self.output.take().map_or(Ok(()), |output| self.finish_output(output))?;
         while !self.written.is_empty() {
             self.settle_output()?;
         }
-        Ok(sound)
+        let mut is_sound = sound.into_iter();
+        Ok(inputs.into_iter().filter(|_| is_sound.next() == Some(true)).collect())
     }
 
-    /// What of a segment has to be copied; `None`: it is kept.
-    fn look_at(&mut self, input: &Input, older_stay: bool) -> Result<Option<Carry>> {
-        let Input { slot, segment, .. } = input;
-        let bytes = match segment.read_all() {
-            Ok(bytes) => bytes,
-            // Who has asked is told; nobody else is, and the others are worth it still.
-            Err(error) if self.is_asked_for => return Err(error),
-            Err(error) => {
-                self.keep(segment, &error);
-                return Ok(None);
-            }
-        };
-        let told = &mut self.told;
-        let step = |bytes| told.step(bytes);
-        let id = segment.id();
-        let (index, meant) = (&self.log.index, self.listed.entry(id));
-        let carried = index.to_carry((*slot, segment), meant, &bytes, older_stay, step)?;
-        if !self.done.looked_at.contains(&id) {
-            self.done.looked_at.push(id);
-        }
-        match carried {
-            Ok(carried) => Ok(Some((bytes, carried))),
-            Err(error) => {
-                self.keep(segment, &error);
-                Ok(None)
-            }
-        }
-    }
-
-    /// Leaves a segment as it is, which cannot be read, or not all of it.
-    fn keep(&mut self, segment: &Segment, error: &Error) {
-        tracing::debug!(%error, "a segment is kept");
-        self.done.kept.push(segment.id());
-        self.done.report.segments_kept.push(segment.path().to_path_buf());
-    }
-
-    fn copy_input(
+    /// Copies inputs as they are looked at; answers for each whether it was, and is not kept.
+    fn copy_looked_at(
         &mut self,
-        segment: &Segment,
-        bytes: &Whole,
-        carried: Vec<(u64, Location)>,
-        older_stay: bool,
-    ) -> Result<()> {
-        self.moves.reserve(carried.len());
-        for (hash, from) in carried {
+        inputs: &[Input],
+        looks: &mut dyn Iterator<Item = Result<Result<Carry, Error>>>,
+    ) -> Result<Vec<bool>> {
+        let copy = |(Input { segment, .. }, looked): (&Input, Result<_>)| {
+            let Some(carry) = self.note(segment, looked?) else { return Ok(false) };
+            self.copy_input(segment, carry).map(|()| true)
+        };
+        inputs.iter().zip(looks).map(copy).collect()
+    }
+
+    /// Takes note of what a look has shown: what has to be copied, or nothing, as the segment is kept.
+    fn note(&mut self, segment: &Segment, looked: Result<Carry, Error>) -> Option<Carry> {
+        if !self.done.looked_at.contains(&segment.id()) {
+            self.done.looked_at.push(segment.id());
+        }
+        let noted = looked.map_err(|error| {
+            tracing::debug!(%error, "a segment is kept");
+            self.done.kept.push(segment.id());
+            self.done.report.segments_kept.push(segment.path().to_path_buf());
+        });
+        noted.ok()
+    }
+
+    fn copy_input(&mut self, segment: &Segment, carry: Carry) -> Result<()> {
+        let Carry { bytes, records, older_stay } = carry;
+        self.moves.reserve(records.len());
+        for (n, &(hash, from)) in records.iter().enumerate() {
+            if let Some((_, ahead)) = records.get(n + COPIED_AHEAD) {
+                let bytes = bytes.bytes_from(ahead.offset());
+                crate::fs::prefetch_bytes(&bytes[..bytes.len().min(BYTES_AHEAD)]);
+            }
             let frame = Frame::read(bytes.bytes_from(from.offset()), from.offset());
             let frame = frame.map_err(|damage| segment.corrupt(from.offset(), damage))?;
             if !older_stay && frame.is_expired(|| self.log.clock.now()) {
@@ -389,14 +367,18 @@ impl<F: FnMut(Progress) -> ControlFlow<()>> Copying<'_, F> {
     /// Moves the entries to the outputs, which are the store's now, and lets the inputs go.
     fn install(&mut self, slots: &[SegmentSlot], inputs: &[Input]) {
         let log = self.log;
-        for (n, &Move { hash, from, output, offset }) in self.moves.iter().enumerate() {
-            let ahead = self.moves.get(n + MOVED_AT_ONCE);
-            ahead.into_iter().for_each(|ahead| log.index.keydir.prefetch(ahead.hash));
-            let to = log.index.location(slots[output as usize], offset);
-            debug_assert!(to.is_some(), "appending refuses offsets that no location can name");
-            if to.is_some_and(|to| !log.index.set_copy(hash, from, to)) {
-                // A put or a delete was faster: the copy is stale already.
-                self.finished[output as usize].1.note_stale(offset);
+        let mut copies = Vec::with_capacity(MOVED_AT_ONCE);
+        for moves in self.moves.chunks(MOVED_AT_ONCE) {
+            copies.clear();
+            copies.extend(moves.iter().filter_map(|&Move { hash, from, output, offset }| {
+                let to = log.index.location(slots[output as usize], offset);
+                debug_assert!(to.is_some(), "appending refuses offsets that no location can name");
+                Some((hash, from, to?))
+            }));
+            // A put or a delete was faster: the copy is stale already.
+            for late in log.index.set_copies(&copies) {
+                let output = log.index.segments.get(late.slot());
+                output.into_iter().for_each(|output| output.note_stale(late.offset()));
             }
         }
         for &(hash, from) in &self.expired {

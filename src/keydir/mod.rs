@@ -9,7 +9,7 @@
 //! and they start over. Writers take turns.
 //!
 //! Invariants (docs/design.md, "Key directory"):
-//! - **K1**: every change of a place goes through [`KeyDirectory::change`], which sees the old and the
+//! - **K1**: every change of a place goes through [`Changes::change`], which sees the old and the
 //!   new one, and happens only if the entry is still where `old` says; whether it is verified plays no part.
 //! - An entry that is there all the while is found, also while pages are swept or rebuilt.
 //! - **K9**: a page that waits is loaded, whole, before anybody looks at one of its hashes or changes it. Only pages
@@ -38,7 +38,7 @@ pub(crate) use load::{Shards, shard_hashes, shard_of, shards_for};
 pub(crate) use overlay::Overlay;
 
 use crate::location::Location;
-use crate::sync::{AtomicPtr, AtomicUsize, Mutex, Ordering, fence};
+use crate::sync::{AtomicPtr, AtomicUsize, Mutex, MutexGuard, Ordering, fence};
 use arena::Arena;
 use page::{Filling, Home, PAGE_SLOTS, Page, PageRef, Slot};
 use sweep::{PageTable, Place, Sweep};
@@ -71,6 +71,12 @@ struct Writer {
     overlays: Vec<Arc<Overlay>>,
     /// Where the entries of waiting pages come from, while there are any.
     shards: Option<Box<dyn Shards>>,
+}
+
+/// The turn of one who changes entries.
+pub(crate) struct Changes<'a> {
+    keydir: &'a KeyDirectory,
+    writer: MutexGuard<'a, Writer>,
 }
 
 /// How the slots of a page, and of those it links to, are used. What a sweep has copied from it is still in it.
@@ -151,23 +157,14 @@ impl KeyDirectory {
         }
     }
 
-    /// The one way to change an entry; `None` removes it. Answers false, having done nothing, if
-    /// things are no longer as `old` says.
+    /// Changes an entry; `None` removes it. Answers false, having done nothing, if things are no longer as `old` says.
     pub(crate) fn change(&self, hash: u64, old: Old, new: Option<Location>) -> bool {
-        let mut writer = self.writer.lock();
-        self.load(&mut writer, hash);
-        if !matches!(old, Old::CopiedFrom(_)) {
-            writer.overlays.iter().for_each(|overlay| overlay.note(hash, || self.all(hash)));
-        }
-        match (old, new) {
-            (Old::NoSuchHash, _) if self.first(hash).is_some() => false,
-            (Old::NoSuchHash | Old::NoSuchKey, None) => true,
-            (Old::NoSuchHash | Old::NoSuchKey, Some(new)) => {
-                self.insert(&mut writer, hash, new);
-                true
-            }
-            (Old::At(old) | Old::CopiedFrom(old), new) => self.replace(&mut writer, hash, old, new),
-        }
+        self.changes().change(hash, old, new)
+    }
+
+    /// For several changes: others wait meanwhile.
+    pub(crate) fn changes(&self) -> Changes<'_> {
+        Changes { keydir: self, writer: self.writer.lock() }
     }
 
     /// Shows every entry: its hash and location. Changes wait now and then.
@@ -430,6 +427,26 @@ impl KeyDirectory {
         #[expect(unsafe_code, reason = "pages are reached by address")]
         unsafe {
             page.get()
+        }
+    }
+}
+
+impl Changes<'_> {
+    /// The one way to change an entry, as [`KeyDirectory::change`].
+    pub(crate) fn change(&mut self, hash: u64, old: Old, new: Option<Location>) -> bool {
+        let Changes { keydir, writer } = self;
+        keydir.load(writer, hash);
+        if !matches!(old, Old::CopiedFrom(_)) {
+            writer.overlays.iter().for_each(|overlay| overlay.note(hash, || keydir.all(hash)));
+        }
+        match (old, new) {
+            (Old::NoSuchHash, _) if keydir.first(hash).is_some() => false,
+            (Old::NoSuchHash | Old::NoSuchKey, None) => true,
+            (Old::NoSuchHash | Old::NoSuchKey, Some(new)) => {
+                keydir.insert(writer, hash, new);
+                true
+            }
+            (Old::At(old) | Old::CopiedFrom(old), new) => keydir.replace(writer, hash, old, new),
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::fs::{ALIGNMENT, Chunk, File, Fs, GrowingView, Reading, Region, View};
 use crate::location::{Location, SegmentId};
 use crate::manifest::SealedEntry;
 use crate::position::Position;
-use crate::record::{self, BatchPart, Frame, MAX_ALIGN, Record};
+use crate::record::{self, Frame, MAX_ALIGN, Record};
 
 /// Fits in a core's second-level cache.
 const CHUNK_LEN: usize = 256 << 10;
@@ -283,20 +283,32 @@ impl Active {
         source: &Path,
         offset: u64,
     ) -> Result<Appended> {
-        let record = frame.record();
-        let copy = record.as_single();
-        let appended = self.append(&copy, false)?;
+        let copy = frame.record().as_single();
         // Memory that shows a file may have been read anew since the record was checked. If the copy was made in memory of our
         // own, its checksum tells; else, and where it is another, the record is checked again.
-        let is_same = record.batch == BatchPart::Single && record.align.is_none();
-        if !is_same || appended.len > DIRECT_LEN {
+        let (appended, expected) = if frame.is_movable() && frame.len() <= DIRECT_LEN {
+            (self.append_bytes(frame, &copy)?, frame.checksum())
+        } else {
+            let appended = self.append(&copy, false)?;
             frame.verify().map_err(|damage| corrupt(source, offset, damage))?;
-        }
-        let expected = if is_same { frame.checksum() } else { copy.checksum_at(appended.offset) };
+            let is_same = frame.is_movable();
+            (appended, if is_same { frame.checksum() } else { copy.checksum_at(appended.offset) })
+        };
         let found = appended.checksum;
         if expected != found {
             return Err(corrupt(source, offset, Damage::Checksum { expected, found }));
         }
+        Ok(appended)
+    }
+
+    /// Appends the bytes of a record that has a place in a chunk.
+    fn append_bytes(&mut self, frame: &Frame<'_>, record: &Record<'_>) -> Result<Appended> {
+        let (offset, len) = (self.end, frame.len());
+        self.check_end(len)?;
+        let checksum = self.append_to_chunk(len, false, |room| frame.copy_into(room))?;
+        let appended = Appended { offset, len, checksum };
+        self.count(record, appended);
+        self.publish();
         Ok(appended)
     }
 

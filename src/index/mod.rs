@@ -8,30 +8,26 @@
 //!   read or is corrupt is an error to a reader, never 'another key' and never 'absent'.
 //! - A writer replaces such a candidate; an exact match goes first.
 
+mod carried;
+
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use carried::{Carried, TAKE_UP_BELOW};
+
 use crate::directory::Directory;
 use crate::error::{Damage, Error, Result};
-use crate::fs::{Region, Whole};
+use crate::fs::Region;
 use crate::keydir::{KeyDirectory, KeyHasher, Old};
 use crate::location::{Location, SegmentSlot};
-use crate::manifest::{Manifest, SealedEntry};
 use crate::options::{Options, Verify};
 use crate::ordered::OrderedKeys;
 use crate::past::Past;
 use crate::record::{self, Frame, HEADER_LEN};
-use crate::segment::scan::{self, Found, Rules};
 use crate::segment::{self, Pin, Segment, Slots, Table};
-
-/// A newest segment below this is copied rather than left.
-pub(crate) const TAKE_UP_BELOW: u64 = 1 << 20;
-
-/// As many cache misses of the key directory overlap where a whole segment is looked up.
-const LOOKED_UP_AT_ONCE: usize = 24;
 
 pub(crate) struct Index {
     pub(crate) keydir: KeyDirectory,
@@ -151,13 +147,6 @@ pub(crate) struct Pair<'t> {
     /// In the region of the hit.
     pub(crate) key: Range<usize>,
     pub(crate) hit: Hit<'t>,
-}
-
-/// A record that a copy of its segment has to hold.
-pub(crate) struct Carried<'a> {
-    pub(crate) hash: u64,
-    pub(crate) from: Location,
-    pub(crate) frame: Frame<'a>,
 }
 
 impl Index {
@@ -424,7 +413,17 @@ impl Index {
     /// Lets an entry name a copy of its record. False, and nothing done, if it is no longer where the copied
     /// record is.
     pub(crate) fn set_copy(&self, hash: u64, from: Location, copy: Location) -> bool {
-        self.keydir.change(hash, Old::CopiedFrom(from), Some(copy))
+        self.set_copies(&[(hash, from, copy)]).is_empty()
+    }
+
+    /// As [`Index::set_copy`], of several, and answers which copies no entry names. Changes wait meanwhile.
+    pub(crate) fn set_copies(&self, copies: &[(u64, Location, Location)]) -> Vec<Location> {
+        copies.iter().for_each(|(hash, ..)| self.keydir.prefetch(*hash));
+        let mut changes = self.keydir.changes();
+        let mut is_late = |&&(hash, from, copy): &&(u64, Location, Location)| {
+            !changes.change(hash, Old::CopiedFrom(from), Some(copy))
+        };
+        copies.iter().filter(|copy| is_late(copy)).map(|(.., copy)| *copy).collect()
     }
 
     /// Lets a record that was read take effect, the newest of all that were read so far. One that is bad, whose
@@ -577,159 +576,6 @@ impl Index {
         Some(if self.verify == Verify::Never { location.verified() } else { location })
     }
 
-    /// Whether the newest segment is as small as [`Index::small_newest`] wants it.
-    pub(crate) fn has_small_newest(&self, segment_size: u64) -> bool {
-        self.segments.list().pop().is_some_and(|(_, segment)| is_small(&segment, segment_size))
-    }
-
-    /// The newest segment, if it is so small that it is better copied into the next one than left as
-    /// one of thousands, sound, and the one that the manifest means.
-    pub(crate) fn small_newest(
-        &self,
-        segment_size: u64,
-        manifest: &Manifest,
-    ) -> Option<(SegmentSlot, Arc<Segment>)> {
-        let (slot, segment) = self.segments.list().pop()?;
-        if !is_small(&segment, segment_size) {
-            return None;
-        }
-        let sound = segment.read_all().and_then(|bytes| {
-            scan::walk(&bytes, Rules::Sealed, |found| match found {
-                Found::Record { .. } | Found::Unapplied { .. } => Ok(()),
-                Found::Bad { offset, damage, .. } | Found::Unreadable { offset, damage } => {
-                    Err(segment.corrupt(offset, damage))
-                }
-            })
-        });
-        let meant = manifest.entry(segment.id())?;
-        let is_meant = sound.ok()?.check(meant.records, meant.checksum).is_ok();
-        is_meant.then_some((slot, segment))
-    }
-
-    /// Whether there are segments that may hold older records of a segment's keys.
-    pub(crate) fn has_older(&self, segment: &Segment) -> bool {
-        self.segments.list().iter().any(|(_, other)| other.id() < segment.id())
-    }
-
-    /// Shows what a copy of a segment has to hold, in the order of the log. The segment was found
-    /// sound but for what is bad at these offsets; anything else that is bad is an error.
-    pub(crate) fn carried(
-        &self,
-        slot: SegmentSlot,
-        segment: &Segment,
-        bad: &HashSet<u64>,
-        older_segments: bool,
-        mut sink: impl FnMut(Carried<'_>) -> Result<()>,
-    ) -> Result<()> {
-        let bytes = segment.read_all()?;
-        scan::walk(&bytes, Rules::Sealed, |found| {
-            let (offset, frame) = match found {
-                Found::Record { offset, frame } => (offset, frame),
-                Found::Unapplied { .. } => return Ok(()),
-                Found::Bad { offset, .. } | Found::Unreadable { offset, .. }
-                    if bad.contains(&offset) =>
-                {
-                    return Ok(());
-                }
-                // It has gone bad since it was looked at.
-                Found::Bad { offset, damage, .. } | Found::Unreadable { offset, damage } => {
-                    return Err(segment.corrupt(offset, damage));
-                }
-            };
-            let from = Location::new(slot, offset);
-            let from = from.ok_or_else(|| self.directory.too_many_segments())?;
-            let hash = self.hash(frame.key());
-            if !self.is_carried(hash, &frame, from, older_segments) {
-                return Ok(());
-            }
-            sink(Carried { hash, from, frame })
-        })?;
-        Ok(())
-    }
-
-    /// What a copy of a segment has to hold, in the order of the log, if all of it is sound but for records that no
-    /// entry names, and it is the one that the manifest means; else what is wrong with it. `step` hears of all bytes.
-    pub(crate) fn to_carry(
-        &self,
-        (slot, segment): (SegmentSlot, &Segment),
-        meant: Option<&SealedEntry>,
-        bytes: &Whole,
-        older_segments: bool,
-        mut step: impl FnMut(u64) -> Result<()>,
-    ) -> Result<Result<Vec<(u64, Location)>, Error>> {
-        let (mut carried, mut bad, mut unreadable) = (Vec::new(), BTreeMap::new(), None);
-        let mut unapplied = false;
-        // What the key directory has to be asked is on its way meanwhile.
-        let mut waiting = VecDeque::with_capacity(LOOKED_UP_AT_ONCE + 1);
-        let mut take = |(hash, from, frame): (u64, Location, Frame<'_>)| {
-            if self.is_carried(hash, &frame, from, older_segments) {
-                carried.push((hash, from));
-            }
-        };
-        let summary = scan::walk(bytes, Rules::Sealed, |found| {
-            match found {
-                Found::Record { offset, frame } => {
-                    let from = Location::new(slot, offset);
-                    let from = from.ok_or_else(|| self.directory.too_many_segments())?;
-                    let hash = self.hash(frame.key());
-                    self.keydir.prefetch(hash);
-                    waiting.push_back((hash, from, frame));
-                    if waiting.len() > LOOKED_UP_AT_ONCE {
-                        waiting.pop_front().into_iter().for_each(&mut take);
-                    }
-                    step(frame.len())?;
-                }
-                Found::Unapplied { frame, .. } => {
-                    unapplied = true;
-                    step(frame.len())?;
-                }
-                Found::Bad { offset, damage, .. } => drop(bad.insert(offset, damage)),
-                Found::Unreadable { offset, damage } => unreadable = Some((offset, damage)),
-            }
-            Ok::<_, Error>(())
-        })?;
-        waiting.into_iter().for_each(take);
-        // What a bad record says of its key, and of its end, cannot be trusted: every entry that names the segment has to be
-        // that of a record which is carried. Others may stand for a bad one, for one of its batch, or for what it seems to hold.
-        let mut live = None;
-        if let Some((&at, &damage)) = bad.first_key_value() {
-            let places: HashSet<_> = carried.iter().map(|(_, from)| from.offset()).collect();
-            self.keydir.visit_all(|_, location| {
-                if location.slot() == slot && !places.contains(&location.offset()) {
-                    let damage = bad.get(&location.offset()).copied().unwrap_or(damage);
-                    live = live.or(Some((location.offset(), damage)));
-                }
-            });
-            // What was deleted by a batch that has gone bad must not come back.
-            if unapplied && older_segments {
-                live = live.or(Some((at, damage)));
-            }
-        }
-        if let Some((offset, damage)) = unreadable.or(live) {
-            return Ok(Err(segment.corrupt(offset, damage)));
-        }
-        let is_meant = |meant: &SealedEntry| summary.check(meant.records, meant.checksum);
-        let checked = if bad.is_empty() { meant.map_or(Ok(()), is_meant) } else { Ok(()) };
-        let path = || segment.path().to_path_buf();
-        Ok(checked.map(|()| carried).map_err(|damage| Error::Inconsistent { path: path(), damage }))
-    }
-
-    /// A put is carried if it is its key's newest, a tombstone if older segments may hold the key and
-    /// no newer put would fall victim to it.
-    fn is_carried(
-        &self,
-        hash: u64,
-        frame: &Frame<'_>,
-        location: Location,
-        older_segments: bool,
-    ) -> bool {
-        if frame.is_tombstone() {
-            older_segments && self.find_for_write(hash, frame.key()).is_none()
-        } else {
-            self.keydir.is_at(hash, location)
-        }
-    }
-
     /// A record that was found, with its key.
     pub(crate) fn pair<'t>(&self, hit: Hit<'t>) -> Result<Pair<'t>> {
         let start = (hit.location.offset() - hit.region.base()) as usize;
@@ -839,11 +685,6 @@ impl Index {
         }
         Ok(is_same.then(|| extent(pin, &frame)))
     }
-}
-
-/// Whether a segment is better copied than left as one of thousands.
-fn is_small(segment: &Segment, segment_size: u64) -> bool {
-    segment.len() < TAKE_UP_BELOW.min(segment_size / 2)
 }
 
 #[inline]
