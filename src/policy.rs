@@ -54,7 +54,7 @@ pub struct CompactionPolicy {
     pub(crate) small_files: usize,
     /// `None`: an eighth of the segment size.
     pub(crate) small_below: Option<u64>,
-    /// `None`: an eighth of the store.
+    /// `None`: a sixteenth of the store.
     pub(crate) run_bytes: Option<u64>,
     pub(crate) bytes_per_second: Option<u64>,
 }
@@ -126,14 +126,14 @@ impl CompactionPolicy {
     }
 
     /// How many bytes one compaction copies at the most, unless a single segment has more; so much more disk space is needed
-    /// while it runs. `None`: an eighth of the store, but at least one segment and at most 16; the default.
+    /// while it runs. `None`: a sixteenth of the store, but at least one segment and at most 16; the default.
     pub fn bytes_per_run(mut self, bytes: Option<u64>) -> Self {
         self.run_bytes = bytes;
         self
     }
 
     /// How many bytes are read and written in a second, so that compaction does not take the disk from those who use the store. The limit does not
-    /// hold while more becomes dead than it lets compaction free (10 % more than what starts one, of all sealed segments), nor
+    /// hold while more becomes dead than it lets compaction free (5 % more than what starts one, of all sealed segments), nor
     /// while the disk is nearly full (less is free than an eighth of the store). `None`: there is none. Default: 64 MiB.
     pub fn bytes_per_second(mut self, bytes: Option<u64>) -> Self {
         self.bytes_per_second = bytes;

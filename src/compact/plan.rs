@@ -90,7 +90,7 @@ impl Plan {
 
 /// Whether so much is dead that a run must not be slow.
 pub(crate) fn is_pressing(segments: &[Facts], policy: &CompactionPolicy) -> bool {
-    let percent = policy.store_percent.saturating_add(10).min(100);
+    let percent = policy.store_percent.saturating_add(5).min(100);
     let (mut freed, mut bytes) = (0, 0);
     for facts in segments.iter().filter(|facts| !facts.is_kept) {
         (freed, bytes) = (freed + facts.freed(), bytes + facts.bytes);
@@ -105,7 +105,7 @@ fn is_share(part: u64, of: u64, percent: u8) -> bool {
 /// How much one run copies, unless a single segment has more.
 fn most_copied(segments: &[Facts], policy: &CompactionPolicy, limits: Limits) -> u64 {
     let all: u64 = segments.iter().map(|facts| facts.bytes).sum();
-    let share = (all / 8).clamp(limits.segment_size, limits.segment_size.saturating_mul(16));
+    let share = (all / 16).clamp(limits.segment_size, limits.segment_size.saturating_mul(16));
     policy.run_bytes.unwrap_or(share)
 }
 
@@ -301,9 +301,9 @@ mod tests {
         assert_eq!(due(&segments, &runs_of(60)), Some(vec![1, 2, 3]));
         assert_eq!(due(&segments, &runs_of(10)), Some(vec![1, 3]));
         assert_eq!(due(&[of(100, 50, 0), of(100, 51, 0)], &runs_of(9)), Some(vec![1]));
-        let eighth = policy().bytes_per_run(None);
-        let plan = Plan::due(&[of(100, 50, 0); 32], &eighth, LIMITS).unwrap();
-        assert_eq!((plan.inputs.len(), plan.copied, plan.freed), (8, 400, 400));
+        let sixteenth = policy().bytes_per_run(None);
+        let plan = Plan::due(&[of(100, 50, 0); 32], &sixteenth, LIMITS).unwrap();
+        assert_eq!((plan.inputs.len(), plan.copied, plan.freed), (4, 200, 200));
     }
 
     #[test]
@@ -358,10 +358,10 @@ mod tests {
     #[test]
     fn what_presses_is_what_can_be_freed_of_what_can_be_rewritten() {
         let policy = policy().start_at_store_dead_percent(30);
-        assert!(is_pressing(&[of(100, 40, 0)], &policy));
-        assert!(!is_pressing(&[of(100, 39, 0)], &policy));
-        assert!(!is_pressing(&[of(100, 100, 61)], &policy));
-        assert!(!is_pressing(&[kept(100, 100), of(100, 39, 0)], &policy));
+        assert!(is_pressing(&[of(100, 35, 0)], &policy));
+        assert!(!is_pressing(&[of(100, 34, 0)], &policy));
+        assert!(!is_pressing(&[of(100, 100, 66)], &policy));
+        assert!(!is_pressing(&[kept(100, 100), of(100, 34, 0)], &policy));
         assert!(!is_pressing(&[], &policy));
     }
 
