@@ -106,12 +106,11 @@ impl Index {
         &self,
         slots: impl IntoIterator<Item = SegmentSlot>,
     ) -> HashMap<SegmentSlot, Vec<u64>> {
+        let slots: Vec<_> = slots.into_iter().collect();
         let mut named: Vec<Option<Vec<u64>>> = Vec::new();
-        let mut wanted = HashSet::new();
-        for slot in slots {
+        for slot in &slots {
             named.resize_with(named.len().max(slot.index() + 1), || None);
             named[slot.index()] = Some(Vec::new());
-            wanted.insert(slot);
         }
         self.keydir.visit_all(|_, location| {
             if let Some(Some(offsets)) = named.get_mut(location.slot().index()) {
@@ -119,7 +118,7 @@ impl Index {
             }
         });
         let take = |slot: SegmentSlot| (slot, named[slot.index()].take().unwrap_or_default());
-        wanted.into_iter().map(take).collect()
+        slots.into_iter().map(take).collect()
     }
 
     /// What a copy of a segment has to hold, in the order of the log, if all of it is sound but for records that no
